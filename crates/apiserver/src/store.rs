@@ -1,0 +1,102 @@
+//! The storage port: where writes become durable, and from where a server starts again.
+//!
+//! The port is deliberately small: the server keeps every object in memory, so storage is never read after
+//! [`Storage::load`], never asked to search, and never decides. The server alone assigns revisions.
+//! `memory` keeps nothing (tests, laws, demos without a disk); other implementations live beside it.
+
+pub mod memory;
+
+#[cfg(test)]
+pub(crate) mod contract;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// Longest key that a server ever writes, in bytes: four path segments of at most 253 bytes each, joined.
+pub const KEY_BYTES_MAX: usize = 1024;
+/// Largest value that a server ever writes, in bytes; a request body is limited to the same size.
+pub const VALUE_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// A place that makes writes durable.
+///
+/// # Contract
+///
+/// - [`load`](Storage::load) is called once, before the first commit, and gives what all acknowledged batches left behind.
+/// - [`commit`](Storage::commit) takes batches in strictly rising order of `revision`. It returns at once; `done` is called
+///   exactly once per batch, in the order of submission, from any thread or from within `commit` itself.
+/// - `done(Ok)` means: after any crash from here on, `load` shows this batch and all before it, and a batch is seen
+///   whole or not at all. An unacknowledged batch may be there after a crash or not, but never without its predecessors.
+/// - After `done(Err)` every later batch fails too: a hole in the order would be worse than a server that stops.
+/// - Concurrent batches should share one sync (group commit): the server submits without waiting for the previous one.
+/// - Dropping the storage waits until what was submitted is decided, so that a new one may open the same place.
+pub trait Storage: Send + Sync + 'static {
+    /// Everything that was acknowledged, in key order.
+    ///
+    /// # Errors
+    /// When the place cannot be read, or holds what this version does not understand.
+    fn load(&self) -> Result<Loaded, Error>;
+
+    /// Makes `batch` durable and then calls `done`.
+    fn commit(&self, batch: Batch, done: Done);
+}
+
+/// What a server starts from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// The revision of the last acknowledged batch; 0 when nothing was ever written.
+    pub revision: u64,
+    /// Every key with its value, in key order.
+    pub entries: Vec<(String, Bytes)>,
+}
+
+/// Writes that become durable together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The revision of the last write in it; higher than that of any batch before.
+    pub revision: u64,
+    /// The writes, in the order in which they were decided. A key may occur twice; the later one counts.
+    pub writes: Vec<Write>,
+}
+
+/// One key set or removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// `{group}/{plural}/{namespace}/{name}`, the namespace empty for cluster-scoped objects.
+    pub key: String,
+    /// The object as JSON with its `resourceVersion`; `None` removes the key.
+    pub value: Option<Bytes>,
+}
+
+/// Called when a batch is durable, or can never be.
+pub type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+/// Why storage failed; it is shared by all who waited for the same batch.
+#[derive(Clone)]
+pub struct Error(Arc<dyn std::error::Error + Send + Sync>);
+
+impl Error {
+    /// Wraps what went wrong below.
+    pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(Arc::from(source.into()))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot use the object storage")
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "storage: {:?}", self.0)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.0)
+    }
+}
