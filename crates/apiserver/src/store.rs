@@ -5,6 +5,7 @@
 //! `memory` keeps nothing (tests, laws, demos without a disk); other implementations live beside it.
 
 pub mod memory;
+pub mod redb;
 
 #[cfg(test)]
 pub(crate) mod contract;

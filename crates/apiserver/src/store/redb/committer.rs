@@ -1,0 +1,133 @@
+//! The one thread that writes to the file: it gathers what is waiting, commits it as one transaction and acknowledges.
+//!
+//! It knows nothing of opening and reading. After the first failure it commits nothing any more, because a batch that
+//! is durable without its predecessor would be worse than a server that stops.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use redb::{Database, Durability};
+
+use super::{META, META_REVISION, OBJECTS};
+use crate::store::{Batch, Done, Error};
+
+/// Batches that may wait for a commit; submitting one more waits for the disk.
+const PENDING_MAX: usize = 16_384;
+/// Batches in one transaction: more would only make the first of them wait longer.
+const GROUP_MAX: usize = 4_096;
+/// Bytes after which a group takes no further batch; it bounds what a transaction holds in memory.
+const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The committing thread and its queue.
+pub(super) struct Committer {
+    /// `None` only while dropping: closing the queue ends the thread.
+    queue: Option<SyncSender<Waiting>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A batch and who waits for it.
+type Waiting = (Batch, Done);
+
+impl Committer {
+    pub(super) fn start(db: Arc<Database>) -> Self {
+        let (queue, waiting) = sync_channel(PENDING_MAX);
+        let thread = thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || run(&db, &waiting));
+        let thread = thread.expect("a process that may not start one thread cannot serve");
+        Self {
+            queue: Some(queue),
+            thread: Some(thread),
+        }
+    }
+
+    pub(super) fn submit(&self, batch: Batch, done: Done) {
+        let queue = self.queue.as_ref().expect("the queue is open until drop");
+        if let Err(refused) = queue.send((batch, done)) {
+            let (_, done) = refused.0;
+            done(Err(Error::new(
+                "the thread that writes the store has ended",
+            )));
+        }
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.queue.take();
+        if self
+            .thread
+            .take()
+            .is_some_and(|thread| thread.join().is_err())
+        {
+            tracing::error!("the thread that writes the store panicked");
+        }
+    }
+}
+
+fn run(db: &Database, waiting: &Receiver<Waiting>) {
+    let mut failed = None;
+    while let Ok(first) = waiting.recv() {
+        let (batches, dones) = gather(first, waiting);
+        let outcome = match &failed {
+            Some(error) => Err(Error::clone(error)),
+            None => commit(db, &batches).map_err(Error::new),
+        };
+        if let (None, Err(error)) = (&failed, &outcome) {
+            tracing::error!(
+                error = api::chain(error),
+                "the store takes no further write"
+            );
+            failed = Some(error.clone());
+        }
+        for done in dones {
+            done(outcome.clone());
+        }
+    }
+}
+
+/// The first batch and all others that are already there, within the limits.
+fn gather(first: Waiting, waiting: &Receiver<Waiting>) -> (Vec<Batch>, Vec<Done>) {
+    let mut bytes = size(&first.0);
+    let (mut batches, mut dones) = (vec![first.0], vec![first.1]);
+    while batches.len() < GROUP_MAX && bytes < GROUP_BYTES_MAX {
+        let Ok((batch, done)) = waiting.try_recv() else {
+            break;
+        };
+        bytes += size(&batch);
+        batches.push(batch);
+        dones.push(done);
+    }
+    (batches, dones)
+}
+
+fn size(batch: &Batch) -> usize {
+    batch
+        .writes
+        .iter()
+        .map(|write| write.key.len() + write.value.as_ref().map_or(0, bytes::Bytes::len))
+        .sum()
+}
+
+/// Writes all batches in one transaction; when it returns, they have been synced.
+fn commit(db: &Database, batches: &[Batch]) -> Result<(), redb::Error> {
+    let mut transaction = db.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    transaction.set_two_phase_commit(true);
+    {
+        let mut objects = transaction.open_table(OBJECTS)?;
+        for write in batches.iter().flat_map(|batch| &batch.writes) {
+            match &write.value {
+                Some(value) => objects.insert(write.key.as_str(), value.as_ref())?,
+                None => objects.remove(write.key.as_str())?,
+            };
+        }
+        let revision = batches.last().map_or(0, |batch| batch.revision);
+        transaction
+            .open_table(META)?
+            .insert(META_REVISION, revision)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
