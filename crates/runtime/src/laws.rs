@@ -1,0 +1,1 @@
+//! The laws that every set of reconcilers must keep.

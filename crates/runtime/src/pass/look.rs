@@ -1,0 +1,101 @@
+//! The first half of a pass, which writes nothing: observe, plan, compare the children, hold back what is too early.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use api::Result;
+
+use super::children::{Change, Family};
+use super::finalizers;
+use crate::ctx::Ctx;
+use crate::kinds::Kinds;
+use crate::object::{KindName, Object, ObjectRef, deleting};
+use crate::reconcile::{Plan, Reconciler, Role, Wait};
+
+/// What a pass knows before it acts.
+pub(super) struct Look<R: Reconciler> {
+    pub observed: R::Observed,
+    /// With the steps that may be taken now and the waits of the harness.
+    pub plan: Plan<R::Step>,
+    pub changes: Vec<Change>,
+}
+
+pub(super) async fn look<R: Reconciler>(
+    reconciler: &R,
+    ctx: &Ctx,
+    object: &R::Object,
+) -> Result<Look<R>> {
+    let observed = reconciler.observe(ctx, object).await?;
+    let mut plan = reconciler.plan(object, &observed);
+    if deleting(object) {
+        unwant_children(&mut plan);
+    }
+    let mut kinds = Kinds::default();
+    R::uses(&mut kinds);
+    let (changes, mut waits) = Family::of(object, &kinds.owned).compare(ctx, &plan).await?;
+    if deleting(object) {
+        // Children first: what they stand on is taken away only when none is left.
+        let mut too_early = !(changes.is_empty() && waits.is_empty());
+        if let Some(wait) = guests::<R>(object) {
+            too_early = true;
+            waits.push(wait);
+        }
+        if too_early {
+            plan.steps.clear();
+        }
+    }
+    plan.waits.extend(waits);
+    for wait in &plan.waits {
+        if let Wait::Object(name, _) = wait {
+            ctx.check(&name.kind)?;
+        }
+    }
+    Ok(Look {
+        observed,
+        plan,
+        changes,
+    })
+}
+
+/// Children of an object that is being deleted are neither wanted nor waited for, whatever the plan says.
+fn unwant_children<S>(plan: &mut Plan<S>) {
+    let planned: BTreeSet<ObjectRef> = plan
+        .children
+        .drain(..)
+        .map(|child| child.reference())
+        .collect();
+    plan.waits
+        .retain(|wait| !matches!(wait, Wait::Object(name, _) if planned.contains(name)));
+}
+
+/// Who still relies on an object that its owner would like to let go.
+fn guests<R: Reconciler>(object: &R::Object) -> Option<Wait> {
+    let own = KindName::of::<R::Object>().finalizer();
+    let others: Vec<_> = finalizers(object)
+        .filter(|finalizer| *finalizer != own)
+        .collect();
+    let relied_on = R::role() == Role::Owner && !others.is_empty();
+    relied_on.then(|| {
+        Wait::Object(
+            object.reference(),
+            format!("still relied on by {}", others.join(", ")),
+        )
+    })
+}
+
+impl<R: Reconciler> Look<R> {
+    /// One line per act: `+` create, `~` change, `-` delete, `?` wait.
+    pub fn lines(&self) -> String {
+        let mut text = String::new();
+        for change in &self.changes {
+            let _ = writeln!(text, "{change}");
+        }
+        for step in &self.plan.steps {
+            let _ = writeln!(text, "{step}");
+        }
+        for wait in &self.plan.waits {
+            let _ = writeln!(text, "? {wait}");
+        }
+        text
+    }
+}
