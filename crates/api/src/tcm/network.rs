@@ -1,6 +1,5 @@
 //! `Network`: a tenant's network over sites.
 
-use kube_core::cel::Rule;
 use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

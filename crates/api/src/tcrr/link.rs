@@ -1,6 +1,5 @@
 //! `Link`: a connection of two sites.
 
-use kube_core::cel::Rule;
 use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,6 @@
 use std::net::Ipv6Addr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube_core::cel::Rule;
 use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
