@@ -4,6 +4,7 @@
 //! Every trait has at least two implementations: the simulated world (`adapter-sim`) and a real one.
 
 pub mod container;
+pub mod faults;
 pub mod machine;
 pub mod router;
 
