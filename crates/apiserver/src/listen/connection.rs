@@ -1,0 +1,123 @@
+//! One connection: HTTP/1.1 or HTTP/2 as the client speaks, limits on heads, keep-alive, and an orderly end.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use crate::failure::Failure;
+
+/// Bytes of one request's head; longer ones are answered 431.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Requests under way on one HTTP/2 connection: an informer needs one watch per kind.
+pub const STREAMS_MAX: u32 = 1_000;
+/// How long a client may take to send one request's head.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+/// How often a silent HTTP/2 connection is asked whether it is still there.
+const PING_EVERY: Duration = Duration::from_secs(30);
+/// How long it may take to answer that.
+const PING_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What answers the requests of one connection.
+pub trait Service:
+    tower::Service<
+        Request<Incoming>,
+        Response = Response<Self::Answered>,
+        Error = Infallible,
+        Future: Send,
+    > + Clone
+    + Send
+    + 'static
+{
+    /// The body of its answers.
+    type Answered: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+}
+
+/// Any error of a body.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl<S, B> Service for S
+where
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Answered = B;
+}
+
+/// Serves until the client goes, or until told to stop and the answers under way are finished.
+pub(super) async fn serve<S: Service>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    service: Option<S>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let service = service_fn(move |request| answer(service.clone(), request));
+    let builder = builder();
+    let mut connection =
+        pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = told_to_stop(&mut stopping) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(error, "a connection ended early");
+    }
+}
+
+/// Returns when the door closes, or when it is gone.
+pub(super) async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+async fn answer<S: Service>(
+    service: Option<S>,
+    request: Request<Incoming>,
+) -> Result<Response<Either<S::Answered, Full<Bytes>>>, Infallible> {
+    let Some(mut service) = service else {
+        return Ok(unauthorized().map(Either::Right));
+    };
+    std::future::poll_fn(|context| service.poll_ready(context)).await?;
+    Ok(service.call(request).await?.map(Either::Left))
+}
+
+/// What a client without any proof of who it is gets for everything.
+fn unauthorized() -> Response<Full<Bytes>> {
+    let failure = Failure::new(401, "Unauthorized", "Unauthorized");
+    let mut response = Response::new(Full::from(failure.status().to_string()));
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    let json = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(HEAD_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).expect("it is a small constant"))
+        .max_concurrent_streams(STREAMS_MAX)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_PATIENCE);
+    builder
+}

@@ -1,0 +1,206 @@
+//! Who may come in by which door, in which protocol, and how a door closes.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use jiff::Timestamp;
+use rustls::pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+use tower::service_fn;
+
+use super::connection::HEAD_BYTES_MAX;
+use super::*;
+use crate::tls::{Authority, Identity, client_config};
+
+/// Answers with the peer and the protocol.
+fn mirror(peer: Peer) -> impl Service {
+    service_fn(move |request: Request<Incoming>| {
+        let text = format!("{peer:?} {:?}", request.version());
+        async move { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(text))) }
+    })
+}
+
+struct Place {
+    folder: tempfile::TempDir,
+    authority: Authority,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::open(folder.path(), Timestamp::now()).unwrap();
+        Self { folder, authority }
+    }
+
+    async fn tls(&self) -> Listening {
+        let config = self.authority.server_config(&[], Timestamp::now()).unwrap();
+        tls("127.0.0.1:0".parse().unwrap(), config, mirror)
+            .await
+            .unwrap()
+    }
+
+    fn client(&self) -> Identity {
+        self.authority
+            .issue_client("alice", Some("system:masters"), Timestamp::now())
+            .unwrap()
+    }
+
+    async fn dial(
+        &self,
+        door: &Listening,
+        identity: Option<&Identity>,
+        protocol: &[u8],
+    ) -> tokio_rustls::client::TlsStream<TcpStream> {
+        let config = client_config(self.authority.certificate(), identity, protocol).unwrap();
+        let stream = TcpStream::connect(door.address().unwrap()).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(config)
+            .connect(name, stream)
+            .await
+            .unwrap()
+    }
+}
+
+fn get() -> Request<Empty<Bytes>> {
+    Request::get("/version")
+        .header("host", "localhost")
+        .body(Empty::new())
+        .unwrap()
+}
+
+async fn text(response: Response<Incoming>) -> (StatusCode, String) {
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+async fn ask_http1(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Empty<Bytes>>,
+) -> (StatusCode, String) {
+    let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let answer = text(client.send_request(request).await.unwrap()).await;
+    connection.abort();
+    answer
+}
+
+#[tokio::test]
+async fn the_unix_socket_knows_its_owner() {
+    let place = Place::new();
+    let path = place.folder.path().join("socket");
+    let door = unix(&path, mirror).await.unwrap();
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let answer = ask_http1(UnixStream::connect(&path).await.unwrap(), get()).await;
+    assert_eq!(answer, (StatusCode::OK, "Owner HTTP/1.1".to_owned()));
+    assert!(
+        unix(&path, mirror).await.is_err(),
+        "a living server keeps its socket"
+    );
+    door.stop().await;
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_socket_left_by_a_killed_server_is_taken_over() {
+    let place = Place::new();
+    let path = place.folder.path().join("socket");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "a dead socket stays in the folder");
+    let _door = unix(&path, mirror).await.unwrap();
+    let (status, _) = ask_http1(UnixStream::connect(&path).await.unwrap(), get()).await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_certificate_names_the_peer_in_both_protocols() {
+    let place = Place::new();
+    let door = place.tls().await;
+    let expected =
+        "Certificate(Subject { common_name: \"alice\", organizations: [\"system:masters\"] })";
+    let stream = place.dial(&door, Some(&place.client()), b"http/1.1").await;
+    assert_eq!(
+        ask_http1(stream, get()).await,
+        (StatusCode::OK, format!("{expected} HTTP/1.1"))
+    );
+    let stream = place.dial(&door, Some(&place.client()), b"h2").await;
+    let (mut client, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("https://localhost/version")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let answer = text(client.send_request(request).await.unwrap()).await;
+    assert_eq!(answer, (StatusCode::OK, format!("{expected} HTTP/2.0")));
+    connection.abort();
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_certificate_everything_is_401_with_a_status() {
+    let place = Place::new();
+    let door = place.tls().await;
+    let (status, body) = ask_http1(place.dial(&door, None, b"http/1.1").await, get()).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&body["kind"], &body["reason"], &body["code"]),
+        (&"Status".into(), &"Unauthorized".into(), &401.into())
+    );
+}
+
+#[tokio::test]
+async fn a_head_is_limited() {
+    let place = Place::new();
+    let door = place.tls().await;
+    let ask = async |bytes: usize| {
+        let request = Request::get("/version")
+            .header("host", "localhost")
+            .header("x", "y".repeat(bytes));
+        let stream = place.dial(&door, Some(&place.client()), b"http/1.1").await;
+        ask_http1(stream, request.body(Empty::new()).unwrap())
+            .await
+            .0
+    };
+    assert_eq!(ask(HEAD_BYTES_MAX - 1_000).await, StatusCode::OK);
+    assert_eq!(
+        ask(HEAD_BYTES_MAX + 1).await,
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+    );
+}
+
+#[tokio::test]
+async fn stopping_lets_an_answer_finish() {
+    let place = Place::new();
+    let path = place.folder.path().join("socket");
+    let (asked, mut is_asked) = watch::channel(false);
+    let (go, may_go) = watch::channel(false);
+    let slow = move |_peer| {
+        let (asked, may_go) = (asked.clone(), may_go.clone());
+        service_fn(move |_: Request<Incoming>| {
+            let (asked, mut may_go) = (asked.clone(), may_go.clone());
+            async move {
+                asked.send_replace(true);
+                may_go.wait_for(|go| *go).await.unwrap();
+                Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("done")))
+            }
+        })
+    };
+    let door = unix(&path, slow).await.unwrap();
+    let answer = tokio::spawn(ask_http1(UnixStream::connect(&path).await.unwrap(), get()));
+    is_asked.wait_for(|asked| *asked).await.unwrap();
+    let stopped = tokio::spawn(door.stop());
+    go.send_replace(true);
+    assert_eq!(answer.await.unwrap(), (StatusCode::OK, "done".to_owned()));
+    stopped.await.unwrap();
+    assert!(UnixStream::connect(&path).await.is_err());
+}

@@ -1,0 +1,401 @@
+//! The server's own certificate authority: made at the first start, it signs the server's and the clients' certificates.
+//!
+//! A key and its certificate are one file, written whole, so that a process killed between any two writes never leaves
+//! a key without its certificate. Clients are known by the subject of their certificate ([`Subject`]); what a subject
+//! may do is decided elsewhere. There is no revocation list: a certificate ends with its date.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Error, ErrorKind, Result};
+use jiff::Timestamp;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
+};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
+
+use crate::private_file::{self, PRIVATE, PUBLIC};
+
+/// How long the authority itself is valid.
+const AUTHORITY_LIFE: Duration = days(3650);
+/// How long a certificate of the server or of a client is valid.
+const LEAF_LIFE: Duration = days(365);
+/// A server certificate that ends sooner than this is made again at the next start.
+const RENEW_BEFORE: Duration = days(30);
+/// Certificates begin this much earlier, for machines whose clock is behind.
+const SKEW: Duration = Duration::from_secs(3600);
+
+/// Key and certificate of the authority.
+const AUTHORITY_FILE: &str = "ca.pem";
+/// The certificate alone, for whoever must trust the server.
+const AUTHORITY_PUBLIC_FILE: &str = "ca.crt";
+/// Where the certificate begins in a file that has the key before it.
+const CERTIFICATE_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+/// Key and certificate of the server.
+const SERVER_FILE: &str = "server.pem";
+/// The names under which the server can always be reached.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+/// Protocols offered to TLS clients, best first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Signs certificates with the key in a state folder.
+pub struct Authority {
+    folder: PathBuf,
+    certificate: CertificateDer<'static>,
+    certificate_pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, both as PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate.
+    pub certificate: String,
+    /// Its private key; keep it where only its owner can read it.
+    pub key: String,
+}
+
+/// Who a verified certificate was issued to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The common name: the user.
+    pub common_name: String,
+    /// The organizations: the groups.
+    pub organizations: Vec<String>,
+}
+
+impl Authority {
+    /// Opens the authority in that folder, or makes one.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, or the files in it are not what was written there.
+    pub fn open(folder: &Path, now: Timestamp) -> Result<Self> {
+        private_file::folder(folder).map_err(|e| unusable(folder, e))?;
+        let path = folder.join(AUTHORITY_FILE);
+        let pem = match private_file::read(&path).map_err(|e| unusable(&path, e))? {
+            Some(pem) => pem,
+            None => make_authority(&path, now)?,
+        };
+        let (certificate, key) = parse(&path, &pem)?;
+        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|e| unusable(&path, e))?;
+        let certificate_pem = pem[pem.find(CERTIFICATE_BEGIN).unwrap_or_default()..].to_owned();
+        let folder = folder.to_owned();
+        let authority = Self {
+            folder,
+            certificate,
+            certificate_pem,
+            issuer,
+        };
+        authority.publish()?;
+        Ok(authority)
+    }
+
+    /// The authority's certificate as PEM, for clients.
+    #[must_use]
+    pub fn certificate(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// Signs a certificate for a client. The organization `system:masters` makes it an administrator's, the common name
+    /// `system:host:NAME` that host's. (The library that writes certificates can name one organization only.)
+    ///
+    /// # Errors
+    /// When a name cannot be written into a certificate.
+    pub fn issue_client(
+        &self,
+        common_name: &str,
+        organization: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Identity> {
+        let mut params = CertificateParams::default();
+        valid(&mut params, now, LEAF_LIFE);
+        params.distinguished_name = named(common_name);
+        if let Some(organization) = organization {
+            params
+                .distinguished_name
+                .push(DnType::OrganizationName, organization);
+        }
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(&params)
+            .map_err(|e| failed(format!("cannot issue a certificate for {common_name:?}"), e))
+    }
+
+    /// The configuration of a TLS server for loopback and the given names and addresses. Clients may show a
+    /// certificate of this authority; one that they show is verified. The server's certificate is kept in the folder
+    /// and made again when the names change or its end is near.
+    ///
+    /// # Errors
+    /// When a name cannot be written into a certificate, or the folder cannot be written.
+    pub fn server_config(&self, names: &[String], now: Timestamp) -> Result<Arc<ServerConfig>> {
+        let (certificate, key) = self.server_identity(names, now)?;
+        let what = "cannot configure TLS";
+        let roots = Arc::new(roots(self.certificate.clone())?);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
+            .allow_unauthenticated()
+            .build()
+            .map_err(|e| failed(what, e))?;
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|e| failed(what, e))?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![certificate], key)
+            .map_err(|e| failed(what, e))?;
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        Ok(Arc::new(config))
+    }
+
+    fn server_identity(
+        &self,
+        names: &[String],
+        now: Timestamp,
+    ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>)> {
+        let path = self.folder.join(SERVER_FILE);
+        let names: BTreeSet<String> = LOOPBACK
+            .map(str::to_owned)
+            .into_iter()
+            .chain(names.iter().cloned())
+            .collect();
+        let kept = private_file::read(&path).map_err(|e| unusable(&path, e))?;
+        if let Some(identity) = kept.and_then(|pem| self.still_good(&pem, &names, now)) {
+            return Ok(identity);
+        }
+        let what = || format!("cannot issue the server's certificate for {names:?}");
+        let mut params = CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())
+            .map_err(|e| failed(what(), e))?;
+        valid(&mut params, now, LEAF_LIFE);
+        params.distinguished_name = named("groma");
+        params.use_authority_key_identifier_extension = true;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let made = self.issue(&params).map_err(|e| failed(what(), e))?;
+        private_file::replace(&path, made.both().as_bytes(), PRIVATE)
+            .map_err(|e| unusable(&path, e))?;
+        parse_rustls(&made.both()).map_err(|e| unusable(&path, e))
+    }
+
+    /// The kept identity, if this authority signed it for exactly these names and it does not end soon.
+    fn still_good(
+        &self,
+        pem: &str,
+        names: &BTreeSet<String>,
+        now: Timestamp,
+    ) -> Option<(CertificateDer<'static>, PrivateKeyDer<'static>)> {
+        let (certificate, key) = parse_rustls(pem).ok()?;
+        let (_, parsed) = X509Certificate::from_der(&certificate).ok()?;
+        let (_, authority) = X509Certificate::from_der(&self.certificate).ok()?;
+        let left = parsed.validity().not_after.timestamp() - now.as_second();
+        let good = left > RENEW_BEFORE.as_secs().cast_signed()
+            && names_of(&parsed)? == *names
+            && signer(&parsed)? == own_key(&authority)?;
+        good.then_some((certificate, key))
+    }
+
+    fn issue(&self, params: &CertificateParams) -> Result<Identity, rcgen::Error> {
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Identity {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+
+    /// Keeps the public copy equal to the certificate in use.
+    fn publish(&self) -> Result<()> {
+        let path = self.folder.join(AUTHORITY_PUBLIC_FILE);
+        let kept = private_file::read(&path).map_err(|e| unusable(&path, e))?;
+        if kept.as_deref() == Some(self.certificate()) {
+            return Ok(());
+        }
+        private_file::replace(&path, self.certificate().as_bytes(), PUBLIC)
+            .map_err(|e| unusable(&path, e))
+    }
+}
+
+impl Identity {
+    /// Key and certificate in one PEM text.
+    fn both(&self) -> String {
+        format!("{}{}", self.key, self.certificate)
+    }
+}
+
+impl Subject {
+    /// The subject of a certificate that TLS has already verified; `None` without a common name.
+    #[must_use]
+    pub fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let common_name = parsed
+            .subject()
+            .iter_common_name()
+            .next()?
+            .as_str()
+            .ok()?
+            .to_owned();
+        let organizations = parsed.subject().iter_organization();
+        Some(Self {
+            common_name,
+            organizations: organizations
+                .filter_map(|o| o.as_str().ok())
+                .map(str::to_owned)
+                .collect(),
+        })
+    }
+}
+
+/// The configuration of a TLS client that trusts one authority and shows its own certificate, if it has one.
+///
+/// # Errors
+/// When a text is no PEM of its sort.
+pub fn client_config(
+    authority: &str,
+    identity: Option<&Identity>,
+    protocol: &[u8],
+) -> Result<Arc<ClientConfig>> {
+    let what = "cannot configure TLS from the given certificates";
+    let authority =
+        CertificateDer::from_pem_slice(authority.as_bytes()).map_err(|e| failed(what, e))?;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| failed(what, e))?
+        .with_root_certificates(roots(authority)?);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let (certificate, key) = parse_rustls(&identity.both()).map_err(|e| failed(what, e))?;
+            builder
+                .with_client_auth_cert(vec![certificate], key)
+                .map_err(|e| failed(what, e))?
+        }
+    };
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Makes the authority's file and gives its content, or that of a process which was faster.
+fn make_authority(path: &Path, now: Timestamp) -> Result<String> {
+    let made = new_authority(now).map_err(|e| failed("cannot make a certificate authority", e))?;
+    private_file::create(path, made.both().as_bytes(), PRIVATE).map_err(|e| unusable(path, e))?;
+    std::fs::read_to_string(path).map_err(|e| unusable(path, e))
+}
+
+fn new_authority(now: Timestamp) -> Result<Identity, rcgen::Error> {
+    let mut params = CertificateParams::default();
+    valid(&mut params, now, AUTHORITY_LIFE);
+    params.distinguished_name = named("groma authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    Ok(Identity {
+        certificate: certificate.pem(),
+        key: key.serialize_pem(),
+    })
+}
+
+fn named(common_name: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+fn valid(params: &mut CertificateParams, now: Timestamp, life: Duration) {
+    let since_epoch = Duration::from_secs(now.as_second().max(0).cast_unsigned());
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + since_epoch.saturating_sub(SKEW);
+    params.not_after = epoch + since_epoch + life;
+}
+
+fn names_of(certificate: &X509Certificate<'_>) -> Option<BTreeSet<String>> {
+    let names = certificate.subject_alternative_name().ok()??;
+    names.value.general_names.iter().map(name_of).collect()
+}
+
+fn name_of(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => Some(address(bytes)?.to_string()),
+        _ => None,
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
+    v4.or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))
+}
+
+/// The identifier of the key that signed the certificate.
+fn signer(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate
+        .extensions()
+        .iter()
+        .find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(id) => {
+                Some(id.key_identifier.as_ref()?.0.to_vec())
+            }
+            _ => None,
+        })
+}
+
+/// The identifier of the certificate's own key.
+fn own_key(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate
+        .extensions()
+        .iter()
+        .find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+            _ => None,
+        })
+}
+
+fn parse(path: &Path, pem: &str) -> Result<(CertificateDer<'static>, KeyPair)> {
+    let (certificate, key) = parse_rustls(pem).map_err(|e| unusable(path, e))?;
+    let key = KeyPair::try_from(&key).map_err(|e| unusable(path, e))?;
+    Ok((certificate, key))
+}
+
+fn parse_rustls(
+    pem: &str,
+) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), rustls::pki_types::pem::Error> {
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes())?;
+    Ok((certificate, PrivateKeyDer::from_pem_slice(pem.as_bytes())?))
+}
+
+fn roots(authority: CertificateDer<'static>) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(authority)
+        .map_err(|e| failed("cannot trust the certificate authority", e))?;
+    Ok(roots)
+}
+
+/// The algorithms of aws-lc; the hybrid post-quantum key exchange comes first in them.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+const fn days(days: u64) -> Duration {
+    Duration::from_secs(days * 24 * 3600)
+}
+
+fn unusable(path: &Path, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    failed(format!("cannot use {}", path.display()), source)
+}
+
+fn failed(
+    what: impl Into<String>,
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
+    Error::caused(ErrorKind::Internal, what, source)
+}
