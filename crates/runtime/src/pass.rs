@@ -54,7 +54,7 @@ impl Role {
     }
 
     /// The type of its own condition.
-    fn condition(self) -> &'static str {
+    pub(crate) fn condition(self) -> &'static str {
         match self {
             Self::Owner => api::READY,
             Self::Guest { condition, .. } => condition,

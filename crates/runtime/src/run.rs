@@ -110,6 +110,16 @@ impl Runtime {
         self.stats.clone()
     }
 
+    /// What the reconcilers write: a kind and a condition each.
+    #[cfg(feature = "laws")]
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = crate::laws::Watcher> {
+        let watcher = |entry: &Entry| crate::laws::Watcher {
+            kind: entry.kind.clone(),
+            condition: entry.worker.role().condition(),
+        };
+        self.workers.iter().map(watcher)
+    }
+
     /// Runs until `shutdown` completes. Dropping it is safe at any point: a pass may end after any line.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let mut passes = JoinSet::new();
