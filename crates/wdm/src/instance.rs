@@ -1,0 +1,285 @@
+//! `Instance`: one running copy on this host becomes a container.
+//!
+//! Reads: ConfigMap and Secret, live and only those that the Instance names. Writes: nothing.
+//! Acts on: the host's container runtime, which restarts and probes by itself.
+//!
+//! Runs with the agent. A container whose Instance is gone is removed by [`sweep`], after one complete list.
+
+mod configuration;
+mod references;
+mod sweep;
+
+use std::sync::Arc;
+
+use adapter::{ContainerId, ContainerPhase, ContainerRuntime, ContainerSpec, ContainerState};
+use api::condition::condition;
+use api::wdm::{InstanceConfiguration, RefusedConfiguration};
+use api::{AVAILABLE, Instance, Result, Truth};
+use futures::StreamExt;
+use futures::stream::{BoxStream, select};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt;
+use runtime::{Ctx, ObjectRef, Plan, Reconciler, Report, Wait, deleting};
+use serde::Serialize;
+use std::fmt;
+
+use crate::instance::configuration::container;
+use crate::instance::references::References;
+
+pub use crate::instance::sweep::sweep;
+
+/// Whether the wanted configuration is in force.
+const CONFIGURED: &str = "Configured";
+
+/// Makes each Instance of this host a container.
+#[derive(Debug)]
+pub struct InstanceReconciler<C> {
+    containers: Arc<C>,
+    references: References,
+}
+
+impl<C> InstanceReconciler<C> {
+    /// Runs Instances on this runtime.
+    pub fn new(containers: Arc<C>) -> Self {
+        Self {
+            containers,
+            references: References::default(),
+        }
+    }
+}
+
+/// What is seen of an Instance's container, and what it should be.
+#[derive(Debug)]
+pub struct Observed {
+    state: Option<ContainerState>,
+    /// What should run, or what is missing to say so; not looked for while the Instance is being deleted.
+    wanted: Option<Result<ContainerSpec, String>>,
+}
+
+/// One act on the container runtime.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    /// Makes it run, or gives it new files.
+    Ensure(Box<ContainerSpec>),
+    /// Takes it away.
+    Remove,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ensure(spec) => write!(
+                f,
+                "~ container of {}, files {}",
+                spec.image,
+                spec.files_digest()
+            ),
+            Self::Remove => f.write_str("- container"),
+        }
+    }
+}
+
+/// The fields of the status that the agent owns.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    started: Option<Time>,
+    restarts: u32,
+    image_digest: Option<String>,
+    last_exit: Option<String>,
+    configuration: InstanceConfiguration,
+}
+
+impl<C: ContainerRuntime> Reconciler for InstanceReconciler<C> {
+    type Object = Instance;
+    type Observed = Observed;
+    type Step = Step;
+    type Status = Status;
+
+    async fn observe(&self, ctx: &Ctx, instance: &Instance) -> Result<Observed> {
+        let state = self.containers.find(&id(instance)).await?;
+        if deleting(instance) {
+            self.references.forget(instance);
+            return Ok(Observed {
+                state,
+                wanted: None,
+            });
+        }
+        let read = self.references.read(&ctx.client(), instance).await?;
+        Ok(Observed {
+            state,
+            wanted: Some(container(instance, &read)),
+        })
+    }
+
+    fn plan(&self, _: &Instance, observed: &Observed) -> Plan<Step> {
+        match (&observed.wanted, &observed.state) {
+            (None, None) => Plan::default(),
+            (None, Some(state)) => removal(state),
+            (Some(Err(missing)), _) => wait(missing.clone()),
+            (Some(Ok(wanted)), None) => ensure(wanted),
+            (Some(Ok(wanted)), Some(state)) => change(wanted, state),
+        }
+    }
+
+    async fn act(&self, _: &Ctx, instance: &Instance, step: &Step) -> Result<()> {
+        match step {
+            Step::Ensure(spec) => self.containers.ensure(&id(instance), spec).await,
+            Step::Remove => self.containers.remove(&id(instance)).await,
+        }
+    }
+
+    fn report(&self, _: &Instance, observed: &Observed) -> Report<Status> {
+        let state = observed.state.as_ref();
+        let started = state.and_then(|state| match state.phase {
+            ContainerPhase::Running { since } => Some(Time(since)),
+            _ => None,
+        });
+        let status = Status {
+            started,
+            restarts: state.map(|state| state.restarts).unwrap_or_default(),
+            image_digest: state.and_then(|state| state.image_digest.clone()),
+            last_exit: state.and_then(|state| state.last_exit.clone()),
+            configuration: state.map(in_force).unwrap_or_default(),
+        };
+        Report {
+            status,
+            conditions: vec![availability(state), configured(observed)],
+        }
+    }
+
+    fn changes(&self, ctx: &Ctx) -> BoxStream<'static, ObjectRef> {
+        let containers = self
+            .containers
+            .changes()
+            .map(|id| ObjectRef::new::<Instance>(Some(&id.namespace), &id.name));
+        select(containers, self.references.changes(ctx.client())).boxed()
+    }
+}
+
+/// The container of an Instance.
+fn id(instance: &Instance) -> ContainerId {
+    ContainerId {
+        namespace: instance.namespace().unwrap_or_default(),
+        name: instance.name_any(),
+        uid: instance.uid().unwrap_or_default(),
+    }
+}
+
+fn ensure(wanted: &ContainerSpec) -> Plan<Step> {
+    Plan {
+        steps: vec![Step::Ensure(Box::new(wanted.clone()))],
+        ..Plan::default()
+    }
+}
+
+fn wait(why: impl Into<String>) -> Plan<Step> {
+    Plan {
+        waits: vec![Wait::World(why.into())],
+        ..Plan::default()
+    }
+}
+
+fn removal(state: &ContainerState) -> Plan<Step> {
+    match state.phase {
+        ContainerPhase::Stopping => wait("the container is stopping"),
+        _ => Plan {
+            steps: vec![Step::Remove],
+            ..Plan::default()
+        },
+    }
+}
+
+/// From a container that exists to what is wanted of it.
+fn change(wanted: &ContainerSpec, state: &ContainerState) -> Plan<Step> {
+    if state.digest != wanted.digest() {
+        return removal(state);
+    }
+    let files = wanted.files_digest();
+    let refused = state
+        .files
+        .refused
+        .as_ref()
+        .filter(|refused| refused.digest == files);
+    match state.phase {
+        ContainerPhase::Stopping => wait("the container is stopping"),
+        _ if state.files.applied.as_ref() != Some(&files) && refused.is_none() => ensure(wanted),
+        ContainerPhase::Starting => wait("the container is starting"),
+        ContainerPhase::BackOff => wait(format!(
+            "the container ended ({}) and is started again",
+            state.last_exit.as_deref().unwrap_or("unknown")
+        )),
+        ContainerPhase::Running { .. } if !state.ready => wait("the container is not ready"),
+        ContainerPhase::Running { .. } => match refused {
+            Some(refused) => wait(format!("the configuration was refused: {}", refused.why)),
+            None => Plan::default(),
+        },
+    }
+}
+
+fn in_force(state: &ContainerState) -> InstanceConfiguration {
+    let refused = state.files.refused.as_ref();
+    InstanceConfiguration {
+        applied: state.files.applied.clone(),
+        refused: refused.map(|refused| RefusedConfiguration {
+            digest: refused.digest.clone(),
+            why: refused.why.clone(),
+        }),
+    }
+}
+
+fn availability(state: Option<&ContainerState>) -> Condition {
+    let (truth, reason, message) = match state {
+        Some(ContainerState {
+            phase: ContainerPhase::Running { .. },
+            ready: true,
+            ..
+        }) => (Truth::True, "Serving", ""),
+        Some(ContainerState {
+            phase: ContainerPhase::Running { .. },
+            ..
+        }) => (Truth::False, "NotReady", "its readiness probe fails"),
+        Some(ContainerState {
+            phase: ContainerPhase::BackOff,
+            ..
+        }) => (Truth::False, "BackOff", "it ended and is started again"),
+        Some(ContainerState {
+            phase: ContainerPhase::Stopping,
+            ..
+        }) => (Truth::False, "Stopping", "it was asked to end"),
+        Some(_) => (Truth::False, "Starting", "it is being made"),
+        None => (Truth::False, "NoContainer", "there is no container yet"),
+    };
+    condition(AVAILABLE, truth, reason, message)
+}
+
+fn configured(observed: &Observed) -> Condition {
+    let wanted = match &observed.wanted {
+        None => {
+            return condition(
+                CONFIGURED,
+                Truth::Unknown,
+                "Deleting",
+                "it is being deleted",
+            );
+        }
+        Some(Err(missing)) => return condition(CONFIGURED, Truth::False, "Missing", missing),
+        Some(Ok(wanted)) => wanted.files_digest(),
+    };
+    let files = observed.state.as_ref().map(|state| &state.files);
+    let refused = files
+        .and_then(|files| files.refused.as_ref())
+        .filter(|refused| refused.digest == wanted);
+    match (refused, files.and_then(|files| files.applied.as_ref())) {
+        (Some(refused), _) => condition(CONFIGURED, Truth::False, "Refused", &refused.why),
+        (None, Some(applied)) if *applied == wanted => {
+            condition(CONFIGURED, Truth::True, "Applied", "")
+        }
+        _ => condition(
+            CONFIGURED,
+            Truth::False,
+            "Applying",
+            "the files are on their way",
+        ),
+    }
+}

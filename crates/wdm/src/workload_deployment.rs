@@ -1,0 +1,226 @@
+//! `WorkloadDeployment`: one workload on one target becomes Instances.
+//!
+//! Reads: Host, Site, Network, Instance. Writes: Instance, one per replica and host. Acts on: nothing.
+//!
+//! A replica is available only if its instance says so and its host can be seen. An instance whose host does not exist
+//! any more is forgotten: nobody waits for its agent.
+
+mod instances;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::condition::condition;
+use api::mco::{Endpoint, Endpoints};
+use api::wdm::is_available;
+use api::{
+    AVAILABLE, Host, Instance, Network, Result, Site, Truth, WorkloadDeployment, service_address,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
+use runtime::{Ctx, Kinds, Never, ObjectRef, Plan, Reconciler, Report, Wait};
+use serde::Serialize;
+
+use crate::workload_deployment::instances::{Place, instance};
+
+/// Makes the Instances of each deployment.
+#[derive(Debug)]
+pub struct WorkloadDeploymentReconciler;
+
+/// What a deployment depends on.
+#[derive(Debug)]
+pub struct Observed {
+    instances: Vec<Arc<Instance>>,
+    /// Hosts by name, those of the replicas and those of instances that exist; a missing one is absent.
+    hosts: BTreeMap<String, Arc<Host>>,
+    /// Sites of these hosts by name.
+    sites: BTreeMap<String, Arc<Site>>,
+    network: Option<Arc<Network>>,
+}
+
+/// The fields of the status that this reconciler owns.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    replicas: u32,
+    endpoints: Endpoints,
+}
+
+impl Reconciler for WorkloadDeploymentReconciler {
+    type Object = WorkloadDeployment;
+    type Observed = Observed;
+    type Step = Never;
+    type Status = Status;
+
+    fn uses(kinds: &mut Kinds) {
+        kinds.owns::<Instance>();
+        kinds.wakes_all::<Host>();
+        kinds.wakes_all::<Site>();
+        kinds.reads::<Network>();
+    }
+
+    async fn observe(&self, ctx: &Ctx, deployment: &WorkloadDeployment) -> Result<Observed> {
+        let instances = ctx.children::<Instance>(deployment)?;
+        let replicas = deployment
+            .spec
+            .replicas
+            .iter()
+            .map(|replica| replica.host.name());
+        let existing = instances.iter().map(|instance| instance.spec.host.name());
+        let mut hosts = BTreeMap::new();
+        let mut sites = BTreeMap::new();
+        for name in replicas.chain(existing) {
+            let Some(host) = ctx.get::<Host>(None, name)? else {
+                continue;
+            };
+            if let Some(site) = ctx.get::<Site>(None, host.spec.site.name())? {
+                sites.insert(site.name_any(), site);
+            }
+            hosts.insert(name.to_owned(), host);
+        }
+        let namespace = deployment.namespace();
+        let network = match &deployment.spec.network {
+            Some(network) => ctx.get::<Network>(namespace.as_deref(), network.name())?,
+            None => None,
+        };
+        Ok(Observed {
+            instances,
+            hosts,
+            sites,
+            network,
+        })
+    }
+
+    fn plan(&self, deployment: &WorkloadDeployment, observed: &Observed) -> Plan<Never> {
+        let mut plan = Plan {
+            forgotten: forgotten(observed),
+            ..Plan::default()
+        };
+        for replica in &deployment.spec.replicas {
+            match place(deployment, observed, replica.host.name()) {
+                Ok(place) => {
+                    let child = instance(deployment, replica, &place);
+                    plan.waits.extend(unavailable(observed, &child.reference()));
+                    plan.children.push(child);
+                }
+                Err(wait) => plan.waits.push(wait),
+            }
+        }
+        plan
+    }
+
+    async fn act(&self, _: &Ctx, _: &WorkloadDeployment, step: &Never) -> Result<()> {
+        match *step {}
+    }
+
+    fn report(&self, deployment: &WorkloadDeployment, observed: &Observed) -> Report<Status> {
+        let available =
+            |instance: &&Arc<Instance>| is_available(instance, observed.host_of(instance));
+        let n_available = observed.instances.iter().filter(available).count();
+        let replicas = u32::try_from(n_available).unwrap_or(u32::MAX);
+        let status = Status {
+            replicas,
+            endpoints: endpoints(deployment, observed),
+        };
+        Report {
+            status,
+            conditions: vec![availability(deployment, replicas)],
+        }
+    }
+}
+
+impl Observed {
+    fn host_of(&self, instance: &Instance) -> Option<&Host> {
+        self.hosts
+            .get(instance.spec.host.name())
+            .map(|host| &**host)
+    }
+}
+
+/// Instances that are being deleted and whose host was declared dead.
+fn forgotten(observed: &Observed) -> Vec<ObjectRef> {
+    let gone = |instance: &&Arc<Instance>| {
+        runtime::deleting(&***instance) && observed.host_of(instance).is_none()
+    };
+    observed
+        .instances
+        .iter()
+        .filter(gone)
+        .map(|instance| ObjectRef::of(&**instance))
+        .collect()
+}
+
+/// Everything about the place of a replica that its instance needs to know, or what is missing.
+fn place<'a>(
+    deployment: &WorkloadDeployment,
+    observed: &'a Observed,
+    host: &str,
+) -> Result<Place<'a>, Wait> {
+    let absent = |object: ObjectRef| Wait::Object(object, "does not exist".into());
+    let Some(host) = observed.hosts.get(host) else {
+        return Err(absent(ObjectRef::new::<Host>(None, host)));
+    };
+    let site = host.spec.site.name();
+    let Some(site) = observed.sites.get(site) else {
+        return Err(absent(ObjectRef::new::<Site>(None, site)));
+    };
+    let address = match (&deployment.spec.network, &observed.network) {
+        (None, _) => None,
+        (Some(_), Some(network)) => {
+            let namespace = deployment.namespace().unwrap_or_default();
+            Some(service_address(
+                network.spec.prefix,
+                &namespace,
+                deployment.spec.workload.name(),
+            ))
+        }
+        (Some(name), None) => {
+            return Err(absent(ObjectRef::new::<Network>(
+                deployment.namespace().as_deref(),
+                name.name(),
+            )));
+        }
+    };
+    Ok(Place {
+        host,
+        site,
+        address,
+    })
+}
+
+fn unavailable(observed: &Observed, name: &ObjectRef) -> Option<Wait> {
+    let instance = observed
+        .instances
+        .iter()
+        .find(|instance| ObjectRef::of(&***instance) == *name);
+    match instance {
+        Some(instance) if is_available(instance, observed.host_of(instance)) => None,
+        _ => Some(Wait::Object(name.clone(), "is not available".into())),
+    }
+}
+
+fn endpoints(deployment: &WorkloadDeployment, observed: &Observed) -> Endpoints {
+    let Some(network) = &observed.network else {
+        return Endpoints::new();
+    };
+    let namespace = deployment.namespace().unwrap_or_default();
+    let workload = &deployment.spec.workload;
+    let address = service_address(network.spec.prefix, &namespace, workload.name());
+    let endpoint = |port: &api::wdm::Port| Endpoint {
+        name: port.name.clone(),
+        workload: workload.clone(),
+        address,
+        port: port.port,
+    };
+    deployment.spec.ports.iter().map(endpoint).collect()
+}
+
+fn availability(deployment: &WorkloadDeployment, n_available: u32) -> Condition {
+    let message = format!(
+        "{n_available} of {} replicas are available",
+        deployment.spec.replicas.len()
+    );
+    match n_available {
+        0 => condition(AVAILABLE, Truth::False, "NoReplica", message),
+        _ => condition(AVAILABLE, Truth::True, "Serving", message),
+    }
+}
