@@ -13,6 +13,7 @@ use api::{Error, Resources};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// What runs containers on this host.
 pub trait ContainerRuntime: Send + Sync + 'static {
@@ -26,7 +27,8 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<ContainerState>, Error>> + Send;
 
     /// Makes a container run as specified. If one with another [`ContainerSpec::digest`] exists, it must be removed first:
-    /// that is `Conflict`. One that runs already and only differs in files is given these as `on_change` says.
+    /// that is `Conflict`. One that runs already and only differs in files is given these as `on_change` says; with
+    /// `Restart` its program is started anew, while its namespace and interfaces stay.
     fn ensure(
         &self,
         id: &ContainerId,
@@ -56,7 +58,7 @@ pub trait ContainerRuntime: Send + Sync + 'static {
 }
 
 /// The name of a container on its host: that of its Instance.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ContainerId {
     /// The Instance's namespace.
     pub namespace: String,
@@ -73,7 +75,7 @@ impl fmt::Display for ContainerId {
 }
 
 /// All that is needed to run a container.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContainerSpec {
     /// Where the image is: `layout:NAME[@DIGEST]`.
     pub image: String,
@@ -92,9 +94,8 @@ pub struct ContainerSpec {
 }
 
 impl ContainerSpec {
-    /// A digest of all that cannot be changed while it runs: everything, but for files unless these restart it.
+    /// A digest of all that cannot be changed while it runs: everything but its files.
     pub fn digest(&self) -> String {
-        let files = matches!(self.on_change, OnChange::Restart {}).then(|| self.files_digest());
         let parts = (
             &self.image,
             &self.execution,
@@ -103,10 +104,7 @@ impl ContainerSpec {
             &self.on_change,
             &self.interfaces,
         );
-        format!(
-            "{:016x}",
-            api::short_hash(&[&format!("{parts:?}"), files.as_deref().unwrap_or_default()])
-        )
+        format!("{:016x}", api::short_hash(&[&format!("{parts:?}")]))
     }
 
     /// A digest of its files.
@@ -116,7 +114,7 @@ impl ContainerSpec {
 }
 
 /// An interface of a container, one end of a pair whose other end is in the host's router.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerInterface {
     /// Its name inside.
     pub name: String,
@@ -173,7 +171,7 @@ pub struct FilesState {
 }
 
 /// Files that a container refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedFiles {
     /// Their digest.
     pub digest: String,
