@@ -5,4 +5,51 @@
 //! the storage port ([`store::Storage`]); a write is answered and shown to watchers only once it is durable.
 //! It knows no kind of its own project beyond the two access rules in [`access`], and never touches the world.
 
+pub mod access;
+mod body;
+mod boot;
+mod builtin;
+mod collect;
+mod convert;
+mod decode;
+mod failure;
+mod history;
+mod hub;
+mod ids;
+mod index;
+mod list;
+mod metadata;
+mod names;
+mod namespace;
+mod nonresource;
+mod object;
+mod options;
+mod patch;
+mod query;
+mod read;
+mod registry;
+mod render;
+mod request;
+mod resource;
+mod rules;
+mod schema;
+mod selection;
+mod serve;
+mod server;
+mod state;
 pub mod store;
+mod watch;
+mod write;
+
+pub use access::{HOSTS_NAMESPACE, Identity};
+pub use body::{BODY_BYTES_MAX, Body};
+pub use failure::{Cause, Failure};
+pub use history::{Change, Event, HISTORY_EVENTS_DEFAULT};
+pub use hub::WATCH_BUFFER_EVENTS;
+pub use object::{Key, Object};
+pub use query::{IncludeObject, Query};
+pub use registry::Registry;
+pub use request::{Request, Subresource, Verb};
+pub use resource::{Conversion, Home, Resource, Traits, Version};
+pub use serve::Service;
+pub use server::{Builder, Clock, Server};

@@ -1,0 +1,54 @@
+//! Bodies of requests and answers.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, Limited};
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// Largest body of a request, in bytes.
+pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// The body of an answer.
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// All of a request's body.
+pub(crate) async fn read<B>(body: B) -> Result<Bytes, Failure>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            let message = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
+            Err(Failure::new(413, "RequestEntityTooLarge", message))
+        }
+        Err(error) => Err(Failure::bad_request(format!("cannot read the body: {error}"))),
+    }
+}
+
+/// An answer with a JSON document.
+pub(crate) fn json(code: u16, json: impl Into<Bytes>) -> Response<Body> {
+    typed(code, "application/json", json)
+}
+
+/// An answer with a body of some type.
+pub(crate) fn typed(code: u16, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(body.into()).boxed_unsync());
+    *response.status_mut() = http::StatusCode::from_u16(code).expect("only known codes are answered");
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A document as text, with line breaks if a person reads it.
+pub(crate) fn text(value: &Value, pretty: bool) -> String {
+    match pretty {
+        true => format!("{value:#}\n"),
+        false => value.to_string(),
+    }
+}

@@ -1,0 +1,159 @@
+//! The resources that are there without a definition: what controllers of Kubernetes take for granted.
+//!
+//! Their objects are checked by the types of `k8s-openapi` instead of a schema. Nothing here runs anything: a
+//! built-in is stored and served, and only Namespaces have a life of their own (see [`crate::namespace`]).
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::resource::{Conversion, Home, Resource, Traits, Version};
+
+/// Fields of an Event as stored (core/v1) and as served in `events.k8s.io/v1`.
+const EVENT_FIELDS: &[(&str, &str)] = &[
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("reportingComponent", "reportingController"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+];
+
+/// What a field selector of Events may name.
+const EVENT_SELECTABLE: &[&str] = &[
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "source",
+    "type",
+];
+
+/// Every built-in resource.
+pub(crate) fn resources() -> Vec<Resource> {
+    vec![
+        namespaces(),
+        Builtin::core("configmaps", "ConfigMap", &["cm"], check::<ConfigMap>).resource(),
+        Builtin::core("secrets", "Secret", &[], check::<Secret>).resource(),
+        events(),
+        new_events(),
+        leases(),
+        definitions(),
+    ]
+}
+
+/// What tells one built-in from another.
+struct Builtin {
+    group: &'static str,
+    plural: &'static str,
+    kind: &'static str,
+    short_names: &'static [&'static str],
+    namespaced: bool,
+    status: bool,
+    selectable: Vec<String>,
+    traits: Traits,
+}
+
+impl Builtin {
+    fn core(
+        plural: &'static str,
+        kind: &'static str,
+        short_names: &'static [&'static str],
+        check: fn(&Value) -> Result<(), String>,
+    ) -> Self {
+        let traits = Traits { unconditional_update: true, check: Some(check), ..Traits::default() };
+        Self {
+            group: "",
+            plural,
+            kind,
+            short_names,
+            namespaced: true,
+            status: false,
+            selectable: Vec::new(),
+            traits,
+        }
+    }
+
+    fn resource(self) -> Resource {
+        let version = Version {
+            name: "v1".to_owned(),
+            schema: None,
+            open_api: None,
+            columns: Vec::new(),
+            selectable: self.selectable,
+            status: self.status,
+            conversion: Conversion::None,
+        };
+        Resource {
+            group: self.group.to_owned(),
+            plural: self.plural.to_owned(),
+            singular: self.kind.to_lowercase(),
+            kind: self.kind.to_owned(),
+            list_kind: format!("{}List", self.kind),
+            short_names: self.short_names.iter().map(|name| (*name).to_owned()).collect(),
+            categories: Vec::new(),
+            namespaced: self.namespaced,
+            versions: vec![version],
+            stored_as: match self.group {
+                "" => "v1".to_owned(),
+                group => format!("{group}/v1"),
+            },
+            home: Home { group: self.group.to_owned(), plural: self.plural.to_owned() },
+            traits: self.traits,
+        }
+    }
+}
+
+fn namespaces() -> Resource {
+    let mut builtin = Builtin::core("namespaces", "Namespace", &["ns"], check::<Namespace>);
+    builtin.namespaced = false;
+    builtin.status = true;
+    builtin.selectable = vec!["status.phase".to_owned()];
+    builtin.resource()
+}
+
+fn events() -> Resource {
+    let mut builtin = Builtin::core("events", "Event", &["ev"], check::<Event>);
+    builtin.traits.create_on_update = true;
+    builtin.selectable = EVENT_SELECTABLE.iter().map(|path| (*path).to_owned()).collect();
+    builtin.resource()
+}
+
+/// The same events under their newer group: one place, other field names.
+fn new_events() -> Resource {
+    let mut resource = events();
+    resource.group = "events.k8s.io".to_owned();
+    resource.versions[0].conversion = Conversion::Rename(EVENT_FIELDS);
+    resource
+}
+
+fn leases() -> Resource {
+    let mut builtin = Builtin::core("leases", "Lease", &[], check::<Lease>);
+    builtin.group = "coordination.k8s.io";
+    builtin.traits.unconditional_update = false;
+    builtin.traits.create_on_update = true;
+    builtin.resource()
+}
+
+/// The definitions themselves can be read; they change only with the server.
+fn definitions() -> Resource {
+    let check = check::<CustomResourceDefinition>;
+    let mut builtin = Builtin::core("customresourcedefinitions", "CustomResourceDefinition", &["crd", "crds"], check);
+    builtin.group = "apiextensions.k8s.io";
+    builtin.namespaced = false;
+    builtin.status = true;
+    builtin.traits = Traits { generation: true, read_only: true, check: Some(check), ..Traits::default() };
+    builtin.resource()
+}
+
+fn check<T: DeserializeOwned>(value: &Value) -> Result<(), String> {
+    T::deserialize(value).map(drop).map_err(|error| error.to_string())
+}

@@ -1,0 +1,225 @@
+//! What a request is refused with: a Kubernetes `Status`, with the reasons, messages and causes that clients parse.
+//!
+//! The texts follow `k8s.io/apimachinery/pkg/api/errors`, because kubectl prints them and controllers match on reasons.
+
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+
+use crate::resource::Resource;
+
+/// A refused request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// The HTTP status code.
+    pub code: u16,
+    /// The machine-readable reason, such as `NotFound`.
+    pub reason: &'static str,
+    /// One sentence for a person.
+    pub message: String,
+    /// What it is about, and the causes, as in `Status.details`.
+    pub details: Map<String, Value>,
+}
+
+/// One thing that is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// Such as `FieldValueInvalid`.
+    pub reason: &'static str,
+    /// The path of the field, such as `spec.ports[0].name`.
+    pub field: String,
+    /// The problem without the path.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure about nothing in particular.
+    #[must_use]
+    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: Map::new(),
+        }
+    }
+
+    /// 400: the request itself makes no sense.
+    #[must_use]
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "BadRequest", message)
+    }
+
+    /// 404: no such object.
+    #[must_use]
+    pub fn not_found(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} {name:?} not found", resource.qualified());
+        Self::about(404, "NotFound", message, resource, name)
+    }
+
+    /// 404: no such path.
+    #[must_use]
+    pub fn no_such_path() -> Self {
+        Self::new(404, "NotFound", "the server could not find the requested resource")
+    }
+
+    /// 409: the name is taken.
+    #[must_use]
+    pub fn already_exists(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} {name:?} already exists", resource.qualified());
+        Self::about(409, "AlreadyExists", message, resource, name)
+    }
+
+    /// 409: somebody wrote first, or a precondition does not hold.
+    #[must_use]
+    pub fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
+        let subject = resource.qualified();
+        let message = format!("Operation cannot be fulfilled on {subject} {name:?}: {why}");
+        Self::about(409, "Conflict", message, resource, name)
+    }
+
+    /// 409: the version sent is not the current one.
+    #[must_use]
+    pub fn modified(resource: &Resource, name: &str) -> Self {
+        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        Self::conflict(resource, name, why)
+    }
+
+    /// 403 with the reason after the colon.
+    #[must_use]
+    pub fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
+        let subject = match name {
+            "" => resource.qualified(),
+            name => format!("{} {name:?}", resource.qualified()),
+        };
+        let message = format!("{subject} is forbidden: {why}");
+        Self::about(403, "Forbidden", message, resource, name)
+    }
+
+    /// 405: the verb does not exist here.
+    #[must_use]
+    pub fn method_not_allowed() -> Self {
+        Self::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
+    }
+
+    /// 422: the object breaks its rules.
+    #[must_use]
+    pub fn invalid(resource: &Resource, name: &str, causes: &[Cause]) -> Self {
+        let lines: Vec<String> = causes.iter().map(Cause::to_string).collect();
+        let all = match lines.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        let message = format!("{} {name:?} is invalid: {all}", resource.qualified_kind());
+        let mut failure = Self::about(422, "Invalid", message, resource, name);
+        failure.details.insert("kind".to_owned(), resource.kind.clone().into());
+        let causes = causes.iter().map(Cause::json).collect();
+        failure.details.insert("causes".to_owned(), causes);
+        failure
+    }
+
+    /// 410: the version asked for is no longer kept.
+    #[must_use]
+    pub fn expired(asked: u64, oldest: u64) -> Self {
+        Self::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
+    }
+
+    /// 415: a body of a type that is not understood here.
+    #[must_use]
+    pub fn unsupported_media_type(message: impl Into<String>) -> Self {
+        Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// 500: storage or the server itself failed.
+    #[must_use]
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(500, "InternalError", message)
+    }
+
+    /// The failure as a `Status` document.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": self.message, "reason": self.reason, "code": self.code,
+        });
+        if !self.details.is_empty() {
+            status["details"] = Value::Object(self.details.clone());
+        }
+        status
+    }
+
+    fn about(code: u16, reason: &'static str, message: String, resource: &Resource, name: &str) -> Self {
+        let mut failure = Self::new(code, reason, message);
+        for (field, value) in [("name", name), ("group", &resource.group), ("kind", &resource.plural)] {
+            if !value.is_empty() {
+                failure.details.insert(field.to_owned(), value.into());
+            }
+        }
+        failure
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl Cause {
+    /// A field that must be there and is not.
+    #[must_use]
+    pub fn required(field: impl Into<String>, detail: &str) -> Self {
+        let message = match detail {
+            "" => "Required value".to_owned(),
+            detail => format!("Required value: {detail}"),
+        };
+        Self::new("FieldValueRequired", field, message)
+    }
+
+    /// A field whose value is wrong.
+    #[must_use]
+    pub fn invalid(field: impl Into<String>, value: &Value, detail: &str) -> Self {
+        let message = format!("Invalid value: {}: {detail}", shown(value));
+        Self::new("FieldValueInvalid", field, message)
+    }
+
+    /// A field that may not be set, or not be changed so.
+    #[must_use]
+    pub fn forbidden(field: impl Into<String>, detail: &str) -> Self {
+        Self::new("FieldValueForbidden", field, format!("Forbidden: {detail}"))
+    }
+
+    /// Any other problem.
+    #[must_use]
+    pub fn new(reason: &'static str, field: impl Into<String>, message: String) -> Self {
+        Self { reason, field: field.into(), message }
+    }
+
+    fn json(&self) -> Value {
+        json!({"reason": self.reason, "message": self.message, "field": self.field})
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+/// A value as it is repeated in a message; long ones are cut, because a message is read by a person.
+pub(crate) fn shown(value: &Value) -> String {
+    const SHOWN_CHARS_MAX: usize = 200;
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+

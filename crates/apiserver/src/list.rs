@@ -1,0 +1,156 @@
+//! Lists: selected objects of one snapshot, in pages.
+//!
+//! A page says at which revision the first page was read and after which object the next one starts. Later pages
+//! rebuild that snapshot from what is there now and the kept history, so no copy is held for a client that may
+//! never come back; when the history no longer reaches, the answer is 410 and the client starts again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::{HeaderMap, Response};
+use serde_json::{Value, json};
+
+use crate::body::{self, Body};
+use crate::convert;
+use crate::failure::Failure;
+use crate::index::place;
+use crate::object::Object;
+use crate::query::VersionMatch;
+use crate::render::Render;
+use crate::request::Request;
+use crate::selection::{FieldSelector, LabelSelector, Selection};
+use crate::server::Server;
+use crate::state::State;
+
+/// Where a page starts: the revision of the snapshot, and the last object of the page before.
+#[derive(Debug, PartialEq, Eq)]
+struct Continue {
+    revision: u64,
+    after: (String, String),
+}
+
+pub(crate) fn list(server: &Server, request: &Request, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
+    let render = Render::of(request, headers)?;
+    let selection = selection(request)?;
+    let start = Continue::of(request)?;
+    let state = server.state();
+    refuse_future(&state, &request.query.resource_version)?;
+    let revision = snapshot(&state, request, start.as_ref())?;
+    let after = start.as_ref().map(|start| &start.after);
+    let mut objects = objects_at(&state, &selection, revision, after)?;
+    drop(state);
+    let metadata = page(&mut objects, request.query.limit, revision, selection_is_open(&selection));
+    Ok(body::json(200, render.list(&objects, metadata)))
+}
+
+/// What the request selects.
+pub(crate) fn selection(request: &Request) -> Result<Selection, Failure> {
+    let query = &request.query;
+    let version = request.served();
+    let accept = |path: &str| {
+        let known = matches!(path, "metadata.name" | "metadata.namespace") || version.selectable.iter().any(|p| p == path);
+        known.then(|| convert::stored_path(version, path))
+    };
+    let labels = LabelSelector::parse(&query.label_selector).map_err(Failure::bad_request)?;
+    let fields = FieldSelector::parse(&query.field_selector, accept).map_err(Failure::bad_request)?;
+    let namespace = match request.namespace.as_str() {
+        "" => fields.wanted("metadata.namespace").map(str::to_owned),
+        namespace => Some(namespace.to_owned()),
+    };
+    let home = Arc::new(request.resource.home.clone());
+    Ok(Selection { home, namespace, labels, fields })
+}
+
+/// A version that this server has not reached yet cannot be served.
+pub(crate) fn refuse_future(state: &State, version: &str) -> Result<(), Failure> {
+    let asked: u64 = version.parse().unwrap_or(0);
+    if asked <= state.revision() {
+        return Ok(());
+    }
+    let message = format!("Too large resource version: {asked}, current: {}", state.revision());
+    let mut failure = Failure::new(504, "Timeout", message);
+    let causes = json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]);
+    failure.details.insert("causes".to_owned(), causes);
+    failure.details.insert("retryAfterSeconds".to_owned(), 1.into());
+    Err(failure)
+}
+
+/// The revision that the list shows.
+fn snapshot(state: &State, request: &Request, start: Option<&Continue>) -> Result<u64, Failure> {
+    let query = &request.query;
+    match (start, query.version_match) {
+        (Some(start), _) => Ok(start.revision),
+        (None, Some(VersionMatch::Exact)) => {
+            query.resource_version.parse().map_err(|_| Failure::bad_request("resourceVersion must be a number"))
+        }
+        (None, _) => Ok(state.revision()),
+    }
+}
+
+/// The selected objects as they were at a revision, in key order.
+fn objects_at(
+    state: &State,
+    selection: &Selection,
+    revision: u64,
+    after: Option<&(String, String)>,
+) -> Result<Vec<Arc<Object>>, Failure> {
+    if revision > state.revision() {
+        return Err(Failure::bad_request("the continue token is from another server"));
+    }
+    if revision == state.revision() {
+        return Ok(state.objects.select(selection, after));
+    }
+    let mut all: BTreeMap<_, _> = state.objects.select(selection, after).into_iter().map(|o| (place(&o.key), o)).collect();
+    let later = |object: &Object| after.is_none_or(|after| place(&object.key) > *after);
+    // Undone from the newest to the oldest, so that the first state after the snapshot decides.
+    for event in state.history.since(revision)?.rev().filter(|event| event.new.key.home == selection.home) {
+        all.remove(&place(&event.new.key));
+        if let Some(old) = event.old.as_ref().filter(|old| selection.matches(old) && later(old)) {
+            all.insert(place(&old.key), old.clone());
+        }
+    }
+    Ok(all.into_values().collect())
+}
+
+/// Cuts a page off, and says in the metadata where the next one starts.
+fn page(objects: &mut Vec<Arc<Object>>, limit: usize, revision: u64, count: bool) -> Value {
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
+    if limit == 0 || objects.len() <= limit {
+        return metadata;
+    }
+    let remaining = objects.len() - limit;
+    objects.truncate(limit);
+    let last = objects.last().expect("the limit is not zero");
+    metadata["continue"] = Continue { revision, after: place(&last.key) }.token().into();
+    if count {
+        metadata["remainingItemCount"] = remaining.into();
+    }
+    metadata
+}
+
+/// Kubernetes tells how many objects remain only where no selector is in the way.
+fn selection_is_open(selection: &Selection) -> bool {
+    selection.labels.is_empty() && selection.fields.is_empty()
+}
+
+impl Continue {
+    fn of(request: &Request) -> Result<Option<Self>, Failure> {
+        match request.query.continue_token.as_str() {
+            "" => Ok(None),
+            token => {
+                let parsed = Self::parse(token);
+                parsed.map(Some).ok_or_else(|| Failure::bad_request("continue key is not valid"))
+            }
+        }
+    }
+
+    fn token(&self) -> String {
+        format!("v1.{}.{}/{}", self.revision, self.after.0, self.after.1)
+    }
+
+    fn parse(token: &str) -> Option<Self> {
+        let (revision, after) = token.strip_prefix("v1.")?.split_once('.')?;
+        let (namespace, name) = after.split_once('/')?;
+        Some(Self { revision: revision.parse().ok()?, after: (namespace.to_owned(), name.to_owned()) })
+    }
+}

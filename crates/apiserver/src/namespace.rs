@@ -1,0 +1,55 @@
+//! The life of namespaces: objects need one, and one goes only after all that is in it.
+
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::object::{Key, is_deleting};
+use crate::registry::Registry;
+use crate::resource::Resource;
+use crate::state::State;
+
+/// The namespace that cannot be deleted.
+const DEFAULT: &str = "default";
+
+/// Gives a namespace what makes it one: the finalizer in its spec, its phase and its label.
+pub(crate) fn finish(resource: &Resource, mut value: Value) -> Value {
+    if !resource.is_namespace() {
+        return value;
+    }
+    let name = value["metadata"]["name"].clone();
+    value["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+    value["spec"] = json!({"finalizers": ["kubernetes"]});
+    value["status"] = json!({"phase": "Active"});
+    value
+}
+
+/// Whether an object may be created where it wants to live.
+pub(crate) fn admits(state: &State, registry: &Registry, resource: &Resource, key: &Key) -> Result<(), Failure> {
+    if key.namespace.is_empty() {
+        return Ok(());
+    }
+    let namespaces = registry.get("", "namespaces").expect("namespaces are built in");
+    let Some(namespace) = state.latest(&namespaces.key("", &key.namespace)) else {
+        return Err(Failure::not_found(namespaces, &key.namespace));
+    };
+    if !is_deleting(&namespace.value) {
+        return Ok(());
+    }
+    let why = format!(
+        "unable to create new content in namespace {} because it is being terminated",
+        key.namespace
+    );
+    let mut failure = Failure::forbidden(resource, &key.name, &why);
+    let message = format!("namespace {} is being terminated", key.namespace);
+    let cause = json!({"reason": "NamespaceTerminating", "message": message, "field": "metadata.namespace"});
+    failure.details.insert("causes".to_owned(), json!([cause]));
+    Err(failure)
+}
+
+/// Whether an object may be deleted at all.
+pub(crate) fn may_go(resource: &Resource, key: &Key) -> Result<(), Failure> {
+    if resource.is_namespace() && key.name == DEFAULT {
+        return Err(Failure::forbidden(resource, &key.name, "this namespace may not be deleted"));
+    }
+    Ok(())
+}

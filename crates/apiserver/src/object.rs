@@ -1,0 +1,101 @@
+//! Objects as the server keeps them, their keys, and short ways to their metadata.
+//!
+//! An object is a JSON document with the fixed shape of Kubernetes objects around it; nothing here knows a kind.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::resource::Home;
+
+/// What identifies an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The resource.
+    pub home: Arc<Home>,
+    /// Empty for cluster-scoped objects.
+    pub namespace: String,
+    /// Unique within resource and namespace.
+    pub name: String,
+}
+
+impl Key {
+    /// The key under which the object is stored.
+    #[must_use]
+    pub fn storage_key(&self) -> String {
+        let Home { group, plural } = &*self.home;
+        format!("{group}/{plural}/{}/{}", self.namespace, self.name)
+    }
+}
+
+/// One state of one object. Never changed: a write makes another.
+#[derive(Debug)]
+pub struct Object {
+    /// What identifies it.
+    pub key: Key,
+    /// Its resourceVersion as a number.
+    pub revision: u64,
+    /// The document, in the stored version of its kind.
+    pub value: Value,
+    /// The document as it is sent and stored.
+    pub json: Bytes,
+}
+
+impl Object {
+    /// The object with that revision written into its metadata.
+    pub(crate) fn at(key: Key, revision: u64, mut value: Value) -> Self {
+        meta_mut(&mut value).insert("resourceVersion".to_owned(), revision.to_string().into());
+        let json = Bytes::from(value.to_string());
+        Self { key, revision, value, json }
+    }
+
+    /// The object as it would be if it were written: without a version.
+    pub(crate) fn unwritten(key: Key, value: Value) -> Self {
+        let json = Bytes::from(value.to_string());
+        Self { key, revision: 0, value, json }
+    }
+
+    /// Its uid.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        meta_text(&self.value, "uid")
+    }
+}
+
+/// The metadata of a document; empty if it has none.
+pub(crate) fn meta(value: &Value) -> &Map<String, Value> {
+    static EMPTY: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
+    value.get("metadata").and_then(Value::as_object).unwrap_or(&EMPTY)
+}
+
+/// The metadata of a document, made if it has none. The document must be an object.
+pub(crate) fn meta_mut(value: &mut Value) -> &mut Map<String, Value> {
+    let fields = value.as_object_mut().expect("every document was checked to be a JSON object");
+    let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    if !metadata.is_object() {
+        *metadata = Value::Object(Map::new());
+    }
+    metadata.as_object_mut().expect("it was just made an object")
+}
+
+/// A text field of the metadata; empty if absent.
+pub(crate) fn meta_text<'a>(value: &'a Value, field: &str) -> &'a str {
+    meta(value).get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The finalizers, in their order.
+pub(crate) fn finalizers(value: &Value) -> Vec<&str> {
+    let list = meta(value).get("finalizers").and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// Whether deletion was asked for.
+pub(crate) fn is_deleting(value: &Value) -> bool {
+    meta(value).get("deletionTimestamp").is_some_and(Value::is_string)
+}
+
+/// The value at a dotted path of field names, such as `spec.host`.
+pub(crate) fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(value, |value, field| value.get(field))
+}

@@ -1,0 +1,336 @@
+//! Query parameters: parsed into what they mean, and refused where they would not be honoured.
+//!
+//! Kubernetes ignores a parameter that it does not know. Here a client that asks for something gets it or hears why
+//! not, because a silently dropped `dryRun` deletes real things.
+
+use std::time::Duration;
+
+use crate::failure::Failure;
+
+/// Longest query that is looked at, in bytes.
+const QUERY_BYTES_MAX: usize = 16 * 1024;
+/// Longest `fieldManager`.
+const FIELD_MANAGER_CHARS_MAX: usize = 128;
+
+/// Parameters that every request may have. `timeout` is the client's own limit; answers come at once.
+const ANY: &[&str] = &["pretty", "timeout"];
+const GET: &[&str] = &["resourceVersion", "includeObject"];
+const LIST: &[&str] = &[
+    "allowWatchBookmarks",
+    "continue",
+    "fieldSelector",
+    "includeObject",
+    "labelSelector",
+    "limit",
+    "resourceVersion",
+    "resourceVersionMatch",
+    "sendInitialEvents",
+    "timeoutSeconds",
+    "watch",
+];
+const WRITE: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];
+const DELETE: &[&str] = &["dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"];
+
+/// What the parameters of one request mean.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Answer with line breaks.
+    pub pretty: bool,
+    /// Stream changes instead of answering once.
+    pub watch: bool,
+    /// Send a bookmark now and then.
+    pub bookmarks: bool,
+    /// Start a watch with what is there.
+    pub initial_events: Option<bool>,
+    /// The version to read at, or to watch from; empty if not given.
+    pub resource_version: String,
+    /// How the version is meant.
+    pub version_match: Option<VersionMatch>,
+    /// Page size; 0 for everything.
+    pub limit: usize,
+    /// Where the next page starts; empty for the first.
+    pub continue_token: String,
+    /// As given; parsed once the resource is known.
+    pub label_selector: String,
+    /// As given; parsed once the resource is known.
+    pub field_selector: String,
+    /// When a watch ends.
+    pub timeout: Option<Duration>,
+    /// Decide, and do not store.
+    pub dry_run: bool,
+    /// What to do about unknown and repeated fields.
+    pub field_validation: FieldValidation,
+    /// What becomes of dependents.
+    pub propagation: Option<Propagation>,
+    /// How much of an object a row of a table carries.
+    pub include_object: Option<IncludeObject>,
+}
+
+/// How `resourceVersion` of a list is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionMatch {
+    /// As it was at that version.
+    Exact,
+    /// Not older than that version.
+    NotOlderThan,
+}
+
+/// What to do about fields that the schema does not know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Drop them.
+    Ignore,
+    /// Drop them and say so in a `Warning` header.
+    #[default]
+    Warn,
+    /// Refuse the object.
+    Strict,
+}
+
+/// What becomes of the dependents of a deleted object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// They are deleted after it.
+    Background,
+    /// They are deleted before it.
+    Foreground,
+    /// They stay.
+    Orphan,
+}
+
+/// How much of an object a row of a table carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IncludeObject {
+    /// Nothing.
+    None,
+    /// Its metadata.
+    Metadata,
+    /// All of it.
+    Object,
+}
+
+/// Which parameters a request may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allowed {
+    Get,
+    List,
+    Write,
+    Delete,
+    DeleteMany,
+    Other,
+}
+
+impl Query {
+    pub(crate) fn parse(text: &str, allowed: Allowed) -> Result<Self, Failure> {
+        if text.len() > QUERY_BYTES_MAX {
+            return Err(Failure::bad_request(format!("the query is longer than {QUERY_BYTES_MAX} bytes")));
+        }
+        let mut query = Self::default();
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            if !allowed.has(&name) {
+                let message = format!("query parameter {name:?} is not honoured for this request");
+                return Err(Failure::bad_request(message));
+            }
+            let refuse = |why| Failure::bad_request(format!("query parameter {name}={value}: {why}"));
+            query.set(&name, &value).map_err(refuse)?;
+        }
+        query.check()?;
+        Ok(query)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            // Any value but these asks for line breaks, as in Kubernetes.
+            "pretty" => self.pretty = !matches!(value, "false" | "0"),
+            "watch" => self.watch = truth(value)?,
+            "allowWatchBookmarks" => self.bookmarks = truth(value)?,
+            "sendInitialEvents" => self.initial_events = Some(truth(value)?),
+            "resourceVersion" => self.resource_version = version(value)?,
+            "resourceVersionMatch" => self.version_match = version_match(value)?,
+            "limit" => self.limit = number(value)?,
+            "continue" => self.continue_token = value.to_owned(),
+            "labelSelector" => self.label_selector = value.to_owned(),
+            "fieldSelector" => self.field_selector = value.to_owned(),
+            "timeoutSeconds" => self.timeout = timeout(value)?,
+            "dryRun" => self.dry_run = dry_run(value)?,
+            "fieldManager" => field_manager(value)?,
+            "fieldValidation" => self.field_validation = field_validation(value)?,
+            "propagationPolicy" => self.propagation = Some(propagation(value)?),
+            "orphanDependents" => self.propagation = Some(orphan(truth(value)?)),
+            "includeObject" => self.include_object = Some(include_object(value)?),
+            // Objects here stop nothing themselves, so every grace period is honoured by deleting at once.
+            "gracePeriodSeconds" => drop(number::<u64>(value)?),
+            "timeout" => {}
+            other => unreachable!("{other} is in no list of allowed parameters"),
+        }
+        Ok(())
+    }
+
+    /// What only shows when the parameters are seen together.
+    fn check(&self) -> Result<(), Failure> {
+        let forbidden = |what: &str| Err(Failure::bad_request(what));
+        if self.initial_events.is_some() && !self.watch {
+            return forbidden("sendInitialEvents is forbidden for list");
+        }
+        if self.watch && !self.continue_token.is_empty() {
+            return forbidden("continue is forbidden for watch");
+        }
+        if self.initial_events.is_some() && self.version_match != Some(VersionMatch::NotOlderThan) {
+            return forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        }
+        if self.watch && self.version_match.is_some() && self.initial_events.is_none() {
+            return forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+        }
+        if self.watch {
+            return Ok(());
+        }
+        match (self.version_match, self.resource_version.as_str()) {
+            (Some(_), "") => forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"),
+            (Some(VersionMatch::Exact), "0") => {
+                forbidden("resourceVersionMatch=Exact is forbidden for resourceVersion=0")
+            }
+            (_, version) if !self.continue_token.is_empty() && !matches!(version, "" | "0") => {
+                forbidden("specifying resource version is not allowed when using continue")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Allowed {
+    fn has(self, name: &str) -> bool {
+        self.names().any(|allowed| allowed == name)
+    }
+
+    /// The parameters that such a request may have.
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+        let lists: &[&[&str]] = match self {
+            Self::Get => &[ANY, GET],
+            Self::List => &[ANY, LIST],
+            Self::Write => &[ANY, WRITE],
+            Self::Delete => &[ANY, DELETE],
+            Self::DeleteMany => &[ANY, LIST, DELETE],
+            Self::Other => &[ANY],
+        };
+        lists.iter().copied().flatten().copied()
+    }
+}
+
+fn truth(value: &str) -> Result<bool, String> {
+    match value {
+        "true" | "1" | "True" | "TRUE" | "t" | "T" | "" => Ok(true),
+        "false" | "0" | "False" | "FALSE" | "f" | "F" => Ok(false),
+        _ => Err("must be true or false".to_owned()),
+    }
+}
+
+fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {
+    value.parse().map_err(|_| "must be a whole number, not negative".to_owned())
+}
+
+fn version(value: &str) -> Result<String, String> {
+    if !value.is_empty() {
+        number::<u64>(value)?;
+    }
+    Ok(value.to_owned())
+}
+
+fn version_match(value: &str) -> Result<Option<VersionMatch>, String> {
+    match value {
+        "" => Ok(None),
+        "Exact" => Ok(Some(VersionMatch::Exact)),
+        "NotOlderThan" => Ok(Some(VersionMatch::NotOlderThan)),
+        _ => Err("must be Exact or NotOlderThan".to_owned()),
+    }
+}
+
+/// Zero means the server's own limit, as in Kubernetes.
+fn timeout(value: &str) -> Result<Option<Duration>, String> {
+    let seconds = number(value)?;
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
+}
+
+fn dry_run(value: &str) -> Result<bool, String> {
+    match value {
+        "All" => Ok(true),
+        _ => Err("must be All".to_owned()),
+    }
+}
+
+fn field_manager(value: &str) -> Result<(), String> {
+    if value.len() > FIELD_MANAGER_CHARS_MAX || value.chars().any(char::is_control) {
+        return Err(format!("must be at most {FIELD_MANAGER_CHARS_MAX} printable characters"));
+    }
+    Ok(())
+}
+
+fn field_validation(value: &str) -> Result<FieldValidation, String> {
+    match value {
+        "Ignore" => Ok(FieldValidation::Ignore),
+        "Warn" | "" => Ok(FieldValidation::Warn),
+        "Strict" => Ok(FieldValidation::Strict),
+        _ => Err("must be Ignore, Warn or Strict".to_owned()),
+    }
+}
+
+pub(crate) fn propagation(value: &str) -> Result<Propagation, String> {
+    match value {
+        "Background" => Ok(Propagation::Background),
+        "Foreground" => Ok(Propagation::Foreground),
+        "Orphan" => Ok(Propagation::Orphan),
+        _ => Err("must be Background, Foreground or Orphan".to_owned()),
+    }
+}
+
+pub(crate) fn orphan(orphan: bool) -> Propagation {
+    if orphan { Propagation::Orphan } else { Propagation::Background }
+}
+
+fn include_object(value: &str) -> Result<IncludeObject, String> {
+    match value {
+        "None" => Ok(IncludeObject::None),
+        "Metadata" | "" => Ok(IncludeObject::Metadata),
+        "Object" => Ok(IncludeObject::Object),
+        _ => Err("must be None, Metadata or Object".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_is_honoured() {
+        let text = "watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan\
+            &fieldSelector=metadata.name%3Da&labelSelector=a%20in%20(b%2Cc)&timeoutSeconds=290";
+        let query = Query::parse(text, Allowed::List).expect("all of it is honoured");
+        assert!(query.watch && query.bookmarks);
+        assert_eq!(query.initial_events, Some(true));
+        assert_eq!(query.field_selector, "metadata.name=a");
+        assert_eq!(query.label_selector, "a in (b,c)");
+        assert_eq!(query.timeout, Some(Duration::from_secs(290)));
+    }
+
+    #[test]
+    fn refuses_what_is_not_honoured() {
+        let cases = [
+            ("nonsense=1", Allowed::List),
+            ("dryRun=All", Allowed::Get),
+            ("force=true", Allowed::Write),
+            ("dryRun=some", Allowed::Write),
+            ("fieldValidation=maybe", Allowed::Write),
+            ("resourceVersion=abc", Allowed::List),
+            ("limit=-1", Allowed::List),
+            ("propagationPolicy=Never", Allowed::Delete),
+            ("resourceVersionMatch=Exact", Allowed::List),
+            ("resourceVersionMatch=Exact&resourceVersion=0", Allowed::List),
+            ("sendInitialEvents=true&watch=true", Allowed::List),
+            ("continue=x&resourceVersion=5", Allowed::List),
+        ];
+        for (text, allowed) in cases {
+            let failure = Query::parse(text, allowed).expect_err(text);
+            assert_eq!(failure.code, 400, "{text}");
+        }
+        Query::parse(&"pretty=1&".repeat(QUERY_BYTES_MAX), Allowed::Get).expect_err("too long");
+    }
+}

@@ -1,0 +1,21 @@
+//! Reading one object.
+
+use http::{HeaderMap, Response};
+
+use crate::body::{self, Body};
+use crate::failure::Failure;
+use crate::list;
+use crate::render::Render;
+use crate::request::Request;
+use crate::server::Server;
+
+pub(crate) fn get(server: &Server, request: &Request, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
+    let render = Render::of(request, headers)?;
+    let key = request.resource.key(&request.namespace, &request.name);
+    let state = server.state();
+    list::refuse_future(&state, &request.query.resource_version)?;
+    let object = state.objects.get(&key).cloned();
+    drop(state);
+    let object = object.ok_or_else(|| Failure::not_found(&request.resource, &request.name))?;
+    Ok(body::json(200, render.object(&object)))
+}

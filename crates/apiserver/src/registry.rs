@@ -1,0 +1,68 @@
+//! Every resource that a server serves, found by path or by kind.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+
+use crate::builtin;
+use crate::resource::{Home, Resource};
+
+/// The served resources, in the order of group and plural.
+pub struct Registry {
+    resources: BTreeMap<(String, String), Arc<Resource>>,
+}
+
+impl Registry {
+    /// The built-in resources and those of the definitions.
+    ///
+    /// # Errors
+    /// When a definition cannot be served; the text names it.
+    pub fn new(crds: &[CustomResourceDefinition]) -> Result<Self, String> {
+        let mut resources = BTreeMap::new();
+        for resource in builtin::resources() {
+            resources.insert((resource.group.clone(), resource.plural.clone()), Arc::new(resource));
+        }
+        for crd in crds {
+            let name = crd.metadata.name.clone().unwrap_or_default();
+            let made = Resource::from_crd(crd);
+            let resource = made.map_err(|why| format!("cannot serve CustomResourceDefinition {name}: {why}"))?;
+            let key = (resource.group.clone(), resource.plural.clone());
+            if resources.insert(key, Arc::new(resource)).is_some() {
+                return Err(format!("cannot serve CustomResourceDefinition {name}: its names are taken"));
+            }
+        }
+        Ok(Self { resources })
+    }
+
+    /// Every resource, by group and plural.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.resources.values()
+    }
+
+    /// The resource behind `/apis/{group}/…/{plural}`.
+    #[must_use]
+    pub fn get(&self, group: &str, plural: &str) -> Option<&Arc<Resource>> {
+        self.resources.get(&(group.to_owned(), plural.to_owned()))
+    }
+
+    /// The resource whose objects are kept there.
+    #[must_use]
+    pub fn at_home(&self, home: &Home) -> Option<&Arc<Resource>> {
+        self.get(&home.group, &home.plural)
+    }
+
+    /// The resource and version of an object's `apiVersion` and `kind`.
+    #[must_use]
+    pub fn by_kind(&self, api_version: &str, kind: &str) -> Option<(&Arc<Resource>, String)> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = self.all().find(|r| r.group == group && r.kind == kind)?;
+        resource.version(version).map(|found| (resource, found.name.clone()))
+    }
+
+    /// The resource of a kind in a group, whatever the version.
+    #[must_use]
+    pub fn by_group_kind(&self, group: &str, kind: &str) -> Option<&Arc<Resource>> {
+        self.all().find(|r| r.group == group && r.kind == kind)
+    }
+}

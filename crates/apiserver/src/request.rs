@@ -1,0 +1,205 @@
+//! What a request is about: its verb, resource, object and parameters, read from method, path and query.
+
+use std::sync::Arc;
+
+use http::Method;
+
+use crate::failure::Failure;
+use crate::query::{Allowed, Query};
+use crate::registry::Registry;
+use crate::resource::{Resource, Version};
+
+/// What is done, in the words of Kubernetes authorisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Read one object.
+    Get,
+    /// Read many.
+    List,
+    /// Follow many.
+    Watch,
+    /// Make one.
+    Create,
+    /// Replace one.
+    Update,
+    /// Change one in part.
+    Patch,
+    /// Delete one.
+    Delete,
+    /// Delete many.
+    DeleteCollection,
+}
+
+/// A part of an object with its own path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subresource {
+    /// `/status`
+    Status,
+}
+
+/// A request for a resource.
+pub struct Request {
+    /// What is done.
+    pub verb: Verb,
+    /// To which resource.
+    pub resource: Arc<Resource>,
+    /// In which of its versions.
+    pub version: String,
+    /// The namespace of the path; empty for cluster-scoped objects and for all namespaces.
+    pub namespace: String,
+    /// The name of the path; empty for collections.
+    pub name: String,
+    /// The part of the object, if not all of it.
+    pub subresource: Option<Subresource>,
+    /// The parameters.
+    pub query: Query,
+}
+
+impl Verb {
+    /// As in RBAC rules.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Watch => "watch",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+            Self::DeleteCollection => "deletecollection",
+        }
+    }
+
+    fn of(method: &Method, named: bool) -> Option<Self> {
+        match (method.as_str(), named) {
+            ("GET", true) => Some(Self::Get),
+            ("GET", false) => Some(Self::List),
+            ("POST", false) => Some(Self::Create),
+            ("PUT", true) => Some(Self::Update),
+            ("PATCH", true) => Some(Self::Patch),
+            ("DELETE", true) => Some(Self::Delete),
+            ("DELETE", false) => Some(Self::DeleteCollection),
+            _ => None,
+        }
+    }
+
+    fn allowed(self) -> Allowed {
+        match self {
+            Self::Get => Allowed::Get,
+            Self::List | Self::Watch => Allowed::List,
+            Self::Create | Self::Update | Self::Patch => Allowed::Write,
+            Self::Delete => Allowed::Delete,
+            Self::DeleteCollection => Allowed::DeleteMany,
+        }
+    }
+}
+
+impl Subresource {
+    /// As in paths.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+        }
+    }
+}
+
+impl Request {
+    /// Reads a resource request; `None` if the path is about something else (discovery, health, …).
+    ///
+    /// # Errors
+    /// When the path names no served resource, the verb does not exist there or a parameter is not honoured.
+    pub fn parse(registry: &Registry, method: &Method, path: &str, query: &str) -> Result<Option<Self>, Failure> {
+        let Some(route) = Route::of(path) else { return Ok(None) };
+        let resource = registry.get(route.group, route.plural).ok_or_else(Failure::no_such_path)?;
+        let version = resource.version(route.version).ok_or_else(Failure::no_such_path)?;
+        let subresource = route.check(resource, version)?;
+        let named = !route.name.is_empty();
+        let verb = Verb::of(method, named).ok_or_else(Failure::method_not_allowed)?;
+        let query = Query::parse(query, verb.allowed())?;
+        let verb = if verb == Verb::List && query.watch { Verb::Watch } else { verb };
+        refuse_impossible(resource, verb, route.namespace, subresource)?;
+        Ok(Some(Self {
+            verb,
+            resource: resource.clone(),
+            version: version.name.clone(),
+            namespace: route.namespace.to_owned(),
+            name: route.name.to_owned(),
+            subresource,
+            query,
+        }))
+    }
+
+    /// The version that the path names.
+    #[must_use]
+    pub fn served(&self) -> &Version {
+        self.resource.version(&self.version).expect("the request was made with a served version")
+    }
+}
+
+/// The parts of a resource path.
+struct Route<'a> {
+    group: &'a str,
+    version: &'a str,
+    namespace: &'a str,
+    plural: &'a str,
+    name: &'a str,
+    subresource: &'a str,
+}
+
+impl<'a> Route<'a> {
+    /// `None` if the path is not deep enough to name a resource.
+    fn of(path: &'a str) -> Option<Self> {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let (group, version, rest) = match parts.as_slice() {
+            ["api", version, rest @ ..] => ("", *version, rest),
+            ["apis", group, version, rest @ ..] => (*group, *version, rest),
+            _ => return None,
+        };
+        let (namespace, rest) = match rest {
+            // `namespaces/{name}/status` is about the namespace itself.
+            ["namespaces", _, "status" | "finalize"] => ("", rest),
+            ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
+            rest => ("", rest),
+        };
+        let (plural, name, subresource) = match rest {
+            [plural] => (*plural, "", ""),
+            [plural, name] => (*plural, *name, ""),
+            [plural, name, subresource] => (*plural, *name, *subresource),
+            _ => return None,
+        };
+        Some(Self { group, version, namespace, plural, name, subresource })
+    }
+
+    fn check(&self, resource: &Resource, version: &Version) -> Result<Option<Subresource>, Failure> {
+        if !resource.namespaced && !self.namespace.is_empty() {
+            return Err(Failure::no_such_path());
+        }
+        // An object of a namespaced resource has no path without its namespace.
+        if resource.namespaced && self.namespace.is_empty() && !self.name.is_empty() {
+            return Err(Failure::no_such_path());
+        }
+        match self.subresource {
+            "" => Ok(None),
+            "status" if version.status => Ok(Some(Subresource::Status)),
+            _ => Err(Failure::no_such_path()),
+        }
+    }
+}
+
+fn refuse_impossible(
+    resource: &Resource,
+    verb: Verb,
+    namespace: &str,
+    subresource: Option<Subresource>,
+) -> Result<(), Failure> {
+    let reads = matches!(verb, Verb::Get | Verb::List | Verb::Watch);
+    let changes = matches!(verb, Verb::Get | Verb::Update | Verb::Patch);
+    let homeless = matches!(verb, Verb::Create | Verb::DeleteCollection) && resource.namespaced && namespace.is_empty();
+    let unreachable = subresource.is_some() && !changes;
+    if (resource.traits.read_only && !reads) || homeless || unreachable {
+        return Err(Failure::method_not_allowed());
+    }
+    Ok(())
+}

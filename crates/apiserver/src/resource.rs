@@ -1,0 +1,183 @@
+//! A served resource: its names, scope, versions, schema and subresources, made from a CustomResourceDefinition or
+//! built in.
+//!
+//! A resource is pure data; looking it up is [`crate::registry`], and what its objects must keep is [`crate::rules`].
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionVersion,
+};
+use serde_json::Value;
+
+use crate::schema::Schema;
+
+/// One plural name in one group.
+pub struct Resource {
+    /// The API group; empty for core.
+    pub group: String,
+    /// As in paths: lower case, plural.
+    pub plural: String,
+    /// As typed to kubectl.
+    pub singular: String,
+    /// As in objects.
+    pub kind: String,
+    /// As in list objects.
+    pub list_kind: String,
+    /// Short names for kubectl.
+    pub short_names: Vec<String>,
+    /// Categories such as `all`.
+    pub categories: Vec<String>,
+    /// Whether objects live in a namespace.
+    pub namespaced: bool,
+    /// The served versions, best first.
+    pub versions: Vec<Version>,
+    /// Where objects are kept: group and plural. Two groups may share one place (Events).
+    pub home: Home,
+    /// The `apiVersion` that stored objects carry.
+    pub stored_as: String,
+    /// Rules that are not in the schema.
+    pub traits: Traits,
+}
+
+/// The place of a resource's objects, and the first part of their keys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Home {
+    /// The API group in which objects are stored; empty for core.
+    pub group: String,
+    /// The plural name in which objects are stored.
+    pub plural: String,
+}
+
+/// One served version of a resource.
+pub struct Version {
+    /// Such as `v1alpha1`.
+    pub name: String,
+    /// The structural schema; `None` for built-in types, which are checked by their Rust types.
+    pub schema: Option<Schema>,
+    /// The schema as it was given, for OpenAPI.
+    pub open_api: Option<Value>,
+    /// Columns that `kubectl get` shows.
+    pub columns: Vec<CustomResourceColumnDefinition>,
+    /// Field paths, besides name and namespace, that a field selector may name: `spec.host`.
+    pub selectable: Vec<String>,
+    /// Whether `/status` exists.
+    pub status: bool,
+    /// How stored objects become objects of this version.
+    pub conversion: Conversion,
+}
+
+/// How objects of a version differ from stored ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conversion {
+    /// Only `apiVersion` differs, if anything.
+    None,
+    /// Top-level fields have other names: (stored, served).
+    Rename(&'static [(&'static str, &'static str)]),
+}
+
+/// How a resource differs from a plain custom resource.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traits {
+    /// A PUT needs no resourceVersion.
+    pub unconditional_update: bool,
+    /// A PUT of what is not there creates it.
+    pub create_on_update: bool,
+    /// `metadata.generation` is kept.
+    pub generation: bool,
+    /// Clients may only read; the server itself writes.
+    pub read_only: bool,
+    /// Checks an object by its Rust type.
+    pub check: Option<fn(&Value) -> Result<(), String>>,
+}
+
+impl Resource {
+    /// Makes the resource that a definition describes.
+    ///
+    /// # Errors
+    /// When a schema of it cannot be used; the text names the version and the field.
+    pub fn from_crd(crd: &CustomResourceDefinition) -> Result<Self, String> {
+        let names = &crd.spec.names;
+        let served = crd.spec.versions.iter().filter(|version| version.served);
+        let versions = served.map(Version::from_crd).collect::<Result<Vec<_>, _>>()?;
+        let home = Home { group: crd.spec.group.clone(), plural: names.plural.clone() };
+        let stored = crd.spec.versions.iter().find(|version| version.storage);
+        let stored = stored.ok_or("no version is marked for storage")?;
+        let default_list = || format!("{}List", names.kind);
+        Ok(Self {
+            group: home.group.clone(),
+            plural: home.plural.clone(),
+            singular: names.singular.clone().unwrap_or_else(|| names.kind.to_lowercase()),
+            kind: names.kind.clone(),
+            list_kind: names.list_kind.clone().unwrap_or_else(default_list),
+            short_names: names.short_names.clone().unwrap_or_default(),
+            categories: names.categories.clone().unwrap_or_default(),
+            namespaced: crd.spec.scope == "Namespaced",
+            versions,
+            stored_as: format!("{}/{}", home.group, stored.name),
+            home,
+            traits: Traits { generation: true, ..Traits::default() },
+        })
+    }
+
+    /// `plural` or `plural.group`.
+    #[must_use]
+    pub fn qualified(&self) -> String {
+        qualify(&self.plural, &self.group)
+    }
+
+    /// `Kind` or `Kind.group`.
+    #[must_use]
+    pub fn qualified_kind(&self) -> String {
+        qualify(&self.kind, &self.group)
+    }
+
+    /// Whether its objects are namespaces.
+    #[must_use]
+    pub fn is_namespace(&self) -> bool {
+        self.group.is_empty() && self.kind == "Namespace"
+    }
+
+    /// The version of that name, if it is served.
+    #[must_use]
+    pub fn version(&self, name: &str) -> Option<&Version> {
+        self.versions.iter().find(|version| version.name == name)
+    }
+
+    /// The `apiVersion` of objects in that version.
+    #[must_use]
+    pub fn api_version(&self, version: &str) -> String {
+        match self.group.as_str() {
+            "" => version.to_owned(),
+            group => format!("{group}/{version}"),
+        }
+    }
+}
+
+impl Version {
+    fn from_crd(version: &CustomResourceDefinitionVersion) -> Result<Self, String> {
+        let given = version.schema.as_ref().and_then(|s| s.open_api_v3_schema.as_ref());
+        let open_api = given
+            .map(serde_json::to_value)
+            .transpose()
+            .map_err(|error| format!("version {}: {error}", version.name))?;
+        let parse = |schema| Schema::parse(schema).map_err(|why| format!("version {}: {why}", version.name));
+        let schema = open_api.as_ref().map(parse).transpose()?;
+        let selectable = version.selectable_fields.iter().flatten();
+        let subresources = version.subresources.as_ref();
+        Ok(Self {
+            name: version.name.clone(),
+            schema,
+            open_api,
+            columns: version.additional_printer_columns.clone().unwrap_or_default(),
+            selectable: selectable.map(|f| f.json_path.trim_start_matches('.').to_owned()).collect(),
+            status: subresources.is_some_and(|s| s.status.is_some()),
+            conversion: Conversion::None,
+        })
+    }
+}
+
+fn qualify(name: &str, group: &str) -> String {
+    match group {
+        "" => name.to_owned(),
+        group => format!("{name}.{group}"),
+    }
+}

@@ -1,0 +1,335 @@
+//! What becomes of an object when it is created, replaced or deleted: pure functions from states to states.
+//!
+//! They know schemas and metadata, and nothing of time, storage or other objects; what depends on those (does the
+//! namespace exist?) is decided under the server's lock.
+
+use serde_json::Value;
+
+use crate::failure::{Cause, Failure};
+use crate::metadata;
+use crate::object::{Object, finalizers, is_deleting, meta, meta_mut, meta_text};
+use crate::query::{FieldValidation, Propagation};
+use crate::request::Subresource;
+use crate::resource::{Resource, Version};
+
+/// Finalizer while dependents that block the owner are being deleted.
+pub(crate) const FOREGROUND: &str = "foregroundDeletion";
+/// Finalizer while dependents are being set free.
+pub(crate) const ORPHAN: &str = "orphan";
+
+/// What the server gives a new object.
+pub(crate) struct Stamp {
+    pub(crate) uid: String,
+    /// RFC 3339, in seconds.
+    pub(crate) now: String,
+    /// Follows `generateName`.
+    pub(crate) suffix: String,
+}
+
+/// The frame of a write: of what, and how strictly.
+pub(crate) struct Frame<'a> {
+    pub(crate) resource: &'a Resource,
+    pub(crate) version: &'a Version,
+    pub(crate) validation: FieldValidation,
+}
+
+/// A decided document, with what the client should be warned of.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) value: Value,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Preconditions of a deletion.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preconditions {
+    /// The object's uid must be this.
+    pub uid: Option<String>,
+    /// The object's version must be this.
+    pub resource_version: Option<String>,
+}
+
+/// How an object goes.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Deletion {
+    /// At once.
+    Now,
+    /// Once its finalizers are gone: this is its state until then.
+    Later(Box<Value>),
+    /// It is being deleted already, and nothing changes.
+    Already,
+}
+
+impl Frame<'_> {
+    /// The first state of an object.
+    pub(crate) fn create(&self, mut value: Value, stamp: Stamp) -> Result<Admitted, Failure> {
+        let warnings = self.read(&mut value)?;
+        if !meta_text(&value, "resourceVersion").is_empty() {
+            let message = "resourceVersion should not be set on objects to be created";
+            return Err(Failure::bad_request(message));
+        }
+        self.stamp(&mut value, stamp);
+        if self.version.status {
+            remove(&mut value, "status");
+        }
+        self.finish(value, None, warnings)
+    }
+
+    /// The next state of an object that somebody replaces or patches.
+    pub(crate) fn replace(
+        &self,
+        mut value: Value,
+        old: &Object,
+        subresource: Option<Subresource>,
+        patched: bool,
+    ) -> Result<Admitted, Failure> {
+        let warnings = self.read(&mut value)?;
+        self.check_version(&value, old, patched)?;
+        let name = &old.key.name;
+        if !patched && !matches!(meta_text(&value, "uid"), "" | "undefined") && meta_text(&value, "uid") != old.uid() {
+            let why = format!(
+                "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+                meta_text(&value, "uid"),
+                old.uid()
+            );
+            return Err(Failure::conflict(self.resource, name, &why));
+        }
+        let causes = metadata::change_problems(&value, &old.value);
+        if !causes.is_empty() {
+            return Err(Failure::invalid(self.resource, name, &causes));
+        }
+        let value = self.keep(value, old, subresource);
+        self.finish(value, Some(old), warnings)
+    }
+
+    /// Takes everything from the previous state that this write may not touch.
+    fn keep(&self, mut new: Value, old: &Object, subresource: Option<Subresource>) -> Value {
+        match subresource {
+            Some(Subresource::Status) => {
+                let status = new.get_mut("status").map(Value::take);
+                new = old.value.clone();
+                put(&mut new, "status", status);
+            }
+            None => {
+                metadata::keep_server_fields(&mut new, &old.value);
+                if self.version.status {
+                    put(&mut new, "status", old.value.get("status").cloned());
+                }
+            }
+        }
+        new
+    }
+
+    /// Checks the frame of a document, and brings it into its one form.
+    fn read(&self, value: &mut Value) -> Result<Vec<String>, Failure> {
+        let Some(fields) = value.as_object() else {
+            return Err(Failure::bad_request("the body must be one JSON object"));
+        };
+        self.check_kind(fields.get("apiVersion"), fields.get("kind"))?;
+        let mut unknown = metadata::normalise(value).map_err(Failure::bad_request)?;
+        if let Some(schema) = &self.version.schema {
+            schema.prune(value, &mut unknown);
+        }
+        self.judge(unknown)
+    }
+
+    fn check_kind(&self, api_version: Option<&Value>, kind: Option<&Value>) -> Result<(), Failure> {
+        let expected = self.resource.api_version(&self.version.name);
+        let (api_version, kind) = (text(api_version), text(kind));
+        if !api_version.is_empty() && api_version != expected {
+            let message = format!(
+                "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+            );
+            return Err(Failure::bad_request(message));
+        }
+        if !kind.is_empty() && kind != self.resource.kind {
+            let expected = &self.resource.kind;
+            let message = format!("the kind in the data ({kind}) does not match the expected kind ({expected})");
+            return Err(Failure::bad_request(message));
+        }
+        Ok(())
+    }
+
+    /// What happens about unknown fields.
+    fn judge(&self, unknown: Vec<String>) -> Result<Vec<String>, Failure> {
+        let lines: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+        match self.validation {
+            FieldValidation::Ignore => Ok(Vec::new()),
+            FieldValidation::Warn => Ok(lines),
+            FieldValidation::Strict if lines.is_empty() => Ok(lines),
+            FieldValidation::Strict => {
+                let message = format!(
+                    "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
+                    self.resource.kind,
+                    self.version.name,
+                    self.resource.kind,
+                    lines.join(", ")
+                );
+                Err(Failure::bad_request(message))
+            }
+        }
+    }
+
+    fn check_version(&self, value: &Value, old: &Object, patched: bool) -> Result<(), Failure> {
+        let given = meta_text(value, "resourceVersion");
+        if given.is_empty() {
+            if patched || self.resource.traits.unconditional_update {
+                return Ok(());
+            }
+            let cause = Cause::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
+            return Err(Failure::invalid(self.resource, &old.key.name, &[cause]));
+        }
+        match given == old.revision.to_string() {
+            true => Ok(()),
+            false => Err(Failure::modified(self.resource, &old.key.name)),
+        }
+    }
+
+    fn stamp(&self, value: &mut Value, stamp: Stamp) {
+        let metadata = meta_mut(value);
+        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+            metadata.remove(field);
+        }
+        if let (None, Some(prefix)) = (metadata.get("name"), metadata.get("generateName").and_then(Value::as_str)) {
+            let name = format!("{prefix}{}", stamp.suffix);
+            metadata.insert("name".to_owned(), name.into());
+        }
+        metadata.insert("uid".to_owned(), stamp.uid.into());
+        metadata.insert("creationTimestamp".to_owned(), stamp.now.into());
+        if self.resource.traits.generation {
+            metadata.insert("generation".to_owned(), 1.into());
+        }
+    }
+
+    /// Defaults, checks and counts generations.
+    fn finish(&self, mut value: Value, old: Option<&Object>, warnings: Vec<String>) -> Result<Admitted, Failure> {
+        put(&mut value, "apiVersion", Some(self.resource.api_version(&self.version.name).into()));
+        put(&mut value, "kind", Some(self.resource.kind.clone().into()));
+        if let Some(schema) = &self.version.schema {
+            schema.fill(&mut value);
+        }
+        if let Some(old) = old {
+            self.count_generation(&mut value, &old.value);
+            if value == old.value {
+                return Ok(Admitted { value, warnings });
+            }
+        }
+        let causes = self.problems(&value, old);
+        match causes.is_empty() {
+            true => Ok(Admitted { value, warnings }),
+            false => Err(Failure::invalid(self.resource, meta_text(&value, "name"), &causes)),
+        }
+    }
+
+    fn problems(&self, value: &Value, old: Option<&Object>) -> Vec<Cause> {
+        let mut causes = metadata::problems(self.resource, value);
+        if let Some(schema) = &self.version.schema {
+            causes.extend(schema.problems(value, old.map(|old| &old.value)));
+        }
+        if let Some(check) = self.resource.traits.check
+            && let Err(why) = check(value)
+        {
+            causes.push(Cause::invalid("", &value["kind"], &why));
+        }
+        causes
+    }
+
+    fn count_generation(&self, new: &mut Value, old: &Value) {
+        if self.resource.traits.generation && self.content(new) != self.content(old) {
+            bump_generation(new);
+        }
+    }
+
+    /// All that a user wants: everything but metadata and what is only observed.
+    fn content<'v>(&self, value: &'v Value) -> Vec<(&'v String, &'v Value)> {
+        let observed = |field: &str| field == "metadata" || (field == "status" && self.version.status);
+        value.as_object().into_iter().flatten().filter(|(field, _)| !observed(field)).collect()
+    }
+}
+
+/// What a deletion does to an object.
+pub(crate) fn delete(
+    resource: &Resource,
+    old: &Object,
+    preconditions: &Preconditions,
+    propagation: Option<Propagation>,
+    now: &str,
+) -> Result<Deletion, Failure> {
+    check_preconditions(resource, old, preconditions)?;
+    let before = finalizers(&old.value);
+    let mut after: Vec<&str> = before.iter().copied().filter(|f| ![FOREGROUND, ORPHAN].contains(f)).collect();
+    match propagation {
+        Some(Propagation::Foreground) => after.push(FOREGROUND),
+        Some(Propagation::Orphan) => after.push(ORPHAN),
+        Some(Propagation::Background) => {}
+        None => after.clone_from(&before),
+    }
+    let held_by_spec = old.value.pointer("/spec/finalizers").and_then(Value::as_array);
+    let is_namespace = resource.is_namespace();
+    if after.is_empty() && !(is_namespace && held_by_spec.is_some_and(|list| !list.is_empty())) {
+        return Ok(Deletion::Now);
+    }
+    if is_deleting(&old.value) && after == before {
+        return Ok(Deletion::Already);
+    }
+    let mut value = old.value.clone();
+    put(&mut value["metadata"], "finalizers", (!after.is_empty()).then(|| after.into()));
+    if !is_deleting(&old.value) {
+        mark_deleting(&mut value, now, resource.traits.generation, is_namespace);
+    }
+    Ok(Deletion::Later(Box::new(value)))
+}
+
+fn mark_deleting(value: &mut Value, now: &str, generation: bool, is_namespace: bool) {
+    let metadata = meta_mut(value);
+    metadata.insert("deletionTimestamp".to_owned(), now.into());
+    metadata.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
+    if generation {
+        bump_generation(value);
+    }
+    if is_namespace {
+        value["status"]["phase"] = "Terminating".into();
+    }
+}
+
+fn check_preconditions(resource: &Resource, old: &Object, wanted: &Preconditions) -> Result<(), Failure> {
+    let have = old.revision.to_string();
+    let checks = [("UID", &wanted.uid, old.uid()), ("ResourceVersion", &wanted.resource_version, have.as_str())];
+    for (what, wanted, have) in checks {
+        if let Some(wanted) = wanted
+            && wanted != have
+        {
+            let why =
+                format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}");
+            return Err(Failure::conflict(resource, &old.key.name, &why));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an object that is being deleted has nothing left that holds it.
+pub(crate) fn is_finished(resource: &Resource, value: &Value) -> bool {
+    let held_by_spec = value.pointer("/spec/finalizers").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    is_deleting(value) && finalizers(value).is_empty() && !(resource.is_namespace() && held_by_spec)
+}
+
+fn bump_generation(value: &mut Value) {
+    let generation = meta(value).get("generation").and_then(Value::as_i64).unwrap_or(0) + 1;
+    meta_mut(value).insert("generation".to_owned(), generation.into());
+}
+
+fn put(value: &mut Value, field: &str, content: Option<Value>) {
+    let Some(fields) = value.as_object_mut() else { return };
+    match content {
+        Some(content) => fields.insert(field.to_owned(), content),
+        None => fields.remove(field),
+    };
+}
+
+fn remove(value: &mut Value, field: &str) {
+    put(value, field, None);
+}
+
+fn text(value: Option<&Value>) -> &str {
+    value.and_then(Value::as_str).unwrap_or_default()
+}

@@ -1,0 +1,108 @@
+//! From an HTTP request to its answer.
+//!
+//! One way for all: read what the request is about, ask whether its author may, do it, write the answer down.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use kube::Client;
+
+use crate::access::{self, Identity};
+use crate::body::{self, Body};
+use crate::failure::Failure;
+use crate::request::{Request, Verb};
+use crate::server::Server;
+use crate::{list, nonresource, read, watch, write};
+
+/// A server as one identity meets it: a tower service over HTTP requests.
+#[derive(Clone)]
+pub struct Service {
+    server: Server,
+    identity: Identity,
+}
+
+impl Server {
+    /// The server for requests of one author, for a listener or a router.
+    #[must_use]
+    pub fn service_for(&self, identity: Identity) -> Service {
+        Service { server: self.clone(), identity }
+    }
+
+    /// A client in this process, without a socket, that may do everything. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client_for(Identity::Admin("groma".to_owned()))
+    }
+
+    /// A client in this process for one author. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn client_for(&self, identity: Identity) -> Client {
+        Client::new(self.service_for(identity), "default")
+    }
+
+    /// Answers one request.
+    pub async fn serve<B>(&self, identity: &Identity, request: http::Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        match self.answer(identity, request).await {
+            Ok(response) => response,
+            Err(failure) => refusal(&failure),
+        }
+    }
+
+    async fn answer<B>(&self, identity: &Identity, request: http::Request<B>) -> Result<Response<Body>, Failure>
+    where
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (head, body) = request.into_parts();
+        let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
+        let Some(request) = Request::parse(self.registry(), &head.method, path, query)? else {
+            return nonresource::answer(self, &head);
+        };
+        access::check(self, identity, &request)?;
+        match request.verb {
+            Verb::Get => read::get(self, &request, &head.headers),
+            Verb::List => list::list(self, &request, &head.headers),
+            Verb::Watch => watch::watch(self, &request, &head.headers),
+            Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
+                let body = body::read(body).await?;
+                write::write(self, identity, &request, &head.headers, body).await
+            }
+        }
+    }
+}
+
+/// A failure as an answer.
+pub(crate) fn refusal(failure: &Failure) -> Response<Body> {
+    let mut response = body::json(failure.code, failure.status().to_string());
+    if let Some(seconds) = failure.details.get("retryAfterSeconds").and_then(serde_json::Value::as_u64) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+impl<B> tower::Service<http::Request<B>> for Service
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let Self { server, identity } = self.clone();
+        Box::pin(async move { Ok(server.serve(&identity, request).await) })
+    }
+}

@@ -1,0 +1,164 @@
+//! What a server knows: the visible objects, the writes on their way to storage, the kept history and the watches.
+//!
+//! Three stages of a write: *decided* (it has a revision, and later writes build on it), *durable* (storage said so),
+//! *visible* (reads and watches show it). A write becomes visible only once it is durable, and in revision order.
+//! Everything here is synchronous and runs under one lock; nothing waits.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::Arc;
+
+use futures::channel::oneshot;
+use serde_json::Value;
+
+use crate::collect::Collector;
+use crate::history::{Change, Event, History};
+use crate::hub::Hub;
+use crate::index::Objects;
+use crate::object::{Key, Object};
+use crate::store::{self, Batch, Write};
+
+/// Resolves once a revision is durable and visible.
+pub(crate) type Visible = oneshot::Receiver<Result<(), store::Error>>;
+type Waiter = oneshot::Sender<Result<(), store::Error>>;
+
+pub(crate) struct State {
+    /// The revision of the last decided write.
+    decided: u64,
+    /// The revision up to which writes are visible.
+    visible: u64,
+    pub(crate) objects: Objects,
+    /// Decided and not yet visible, by key: what later writes build on.
+    pending: BTreeMap<Key, (u64, Option<Arc<Object>>)>,
+    /// Decided and not yet visible, by revision.
+    in_flight: BTreeMap<u64, Arc<Event>>,
+    /// Decided and not yet submitted to storage.
+    outbox: Vec<Write>,
+    /// Whether somebody is submitting just now.
+    pub(crate) submitting: bool,
+    waiters: BTreeMap<u64, Vec<Waiter>>,
+    pub(crate) history: History,
+    pub(crate) hub: Hub,
+    pub(crate) collector: Collector,
+    /// Why storage takes no more writes.
+    pub(crate) broken: Option<store::Error>,
+}
+
+impl State {
+    pub(crate) fn new(revision: u64, objects: Objects, history_limit: usize) -> Self {
+        Self {
+            decided: revision,
+            visible: revision,
+            objects,
+            pending: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            outbox: Vec::new(),
+            submitting: false,
+            waiters: BTreeMap::new(),
+            history: History::new(revision, history_limit),
+            hub: Hub::default(),
+            collector: Collector::default(),
+            broken: None,
+        }
+    }
+
+    /// The revision up to which writes are visible.
+    pub(crate) fn revision(&self) -> u64 {
+        self.visible
+    }
+
+    /// The object as the next write finds it, whether visible yet or not.
+    pub(crate) fn latest(&self, key: &Key) -> Option<Arc<Object>> {
+        match self.pending.get(key) {
+            Some((_, object)) => object.clone(),
+            None => self.objects.get(key).cloned(),
+        }
+    }
+
+    /// Every object that the next write finds in a namespace, for deciding whether it is empty.
+    pub(crate) fn pending_in(&self, namespace: &str) -> bool {
+        self.pending.iter().any(|(key, (_, object))| key.namespace == namespace && object.is_some())
+    }
+
+    /// Decides that the object has this value from now on.
+    pub(crate) fn set(&mut self, key: &Key, value: Value) -> Arc<Object> {
+        let old = self.latest(key);
+        self.decided += 1;
+        let new = Arc::new(Object::at(key.clone(), self.decided, value));
+        let change = if old.is_some() { Change::Modified } else { Change::Added };
+        let write = Write { key: key.storage_key(), value: Some(new.json.clone()) };
+        self.decide(write, Some(new.clone()), Event::new(change, old, new.clone()));
+        new
+    }
+
+    /// Decides that the object is gone; `last` is its last value.
+    pub(crate) fn remove(&mut self, key: &Key, last: Value) -> Arc<Object> {
+        let old = self.latest(key);
+        self.decided += 1;
+        let new = Arc::new(Object::at(key.clone(), self.decided, last));
+        let write = Write { key: key.storage_key(), value: None };
+        self.decide(write, None, Event::new(Change::Deleted, old, new.clone()));
+        new
+    }
+
+    fn decide(&mut self, write: Write, after: Option<Arc<Object>>, event: Event) {
+        self.pending.insert(event.new.key.clone(), (event.revision, after));
+        self.in_flight.insert(event.revision, Arc::new(event));
+        self.outbox.push(write);
+    }
+
+    /// Resolves when everything decided up to `revision` is visible; `None` if it is so already.
+    pub(crate) fn wait_for(&mut self, revision: u64) -> Option<Visible> {
+        if revision <= self.visible {
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.waiters.entry(revision).or_default().push(sender);
+        Some(receiver)
+    }
+
+    /// What storage should be given next.
+    pub(crate) fn take_batch(&mut self) -> Option<Batch> {
+        if self.outbox.is_empty() {
+            return None;
+        }
+        Some(Batch { revision: self.decided, writes: mem::take(&mut self.outbox) })
+    }
+
+    /// Storage said that everything up to `revision` is durable.
+    pub(crate) fn publish(&mut self, revision: u64) {
+        let later = self.in_flight.split_off(&(revision + 1));
+        for event in mem::replace(&mut self.in_flight, later).into_values() {
+            self.show(event);
+        }
+        self.visible = revision;
+        let later = self.waiters.split_off(&(revision + 1));
+        for waiter in mem::replace(&mut self.waiters, later).into_values().flatten() {
+            // A client that went away does not wait any more.
+            let _ = waiter.send(Ok(()));
+        }
+    }
+
+    /// Storage failed: nothing that is on its way will ever be visible, and no write is taken any more.
+    pub(crate) fn fail(&mut self, error: &store::Error) {
+        self.broken = Some(error.clone());
+        for waiter in mem::take(&mut self.waiters).into_values().flatten() {
+            let _ = waiter.send(Err(error.clone()));
+        }
+    }
+
+    fn show(&mut self, event: Arc<Event>) {
+        let key = &event.new.key;
+        if self.pending.get(key).is_some_and(|(revision, _)| *revision == event.revision) {
+            self.pending.remove(key);
+        }
+        match event.change {
+            Change::Deleted => self.objects.remove(key),
+            Change::Added | Change::Modified => self.objects.insert(event.new.clone()),
+        }
+        self.visible = event.revision;
+        self.hub.tell(&event);
+        self.collector.note(&event);
+        self.history.push(event);
+    }
+}

@@ -1,0 +1,194 @@
+//! Watches: the changes of selected objects from a revision on, as a stream of JSON lines.
+//!
+//! Registration and the look into the past happen under one lock, so nothing is missed and nothing comes twice.
+//! A stream ends at its timeout, or when its client reads too slowly; the client then starts again where it was.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{Stream, unfold};
+use http::{HeaderMap, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::time::{Instant, sleep_until};
+
+use crate::body::{self, Body};
+use crate::failure::Failure;
+use crate::history::Change;
+use crate::hub::Seen;
+use crate::list;
+use crate::render::Render;
+use crate::request::Request;
+use crate::selection::Selection;
+use crate::server::Server;
+use crate::state::State;
+
+/// Marks the bookmark after which a client has seen all that was there; clients wait for it.
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+/// How often a quiet watch that wants bookmarks gets one.
+const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
+/// When a watch ends whose client gave no timeout; also the longest that a client may ask for.
+const WATCH_LASTS_MAX: Duration = Duration::from_mins(30);
+
+/// One line on its way to the client.
+enum Line {
+    Seen(Seen),
+    Bookmark { revision: u64, initial_events_end: bool },
+}
+
+/// A running watch.
+struct Watch {
+    server: Server,
+    id: u64,
+    render: Render,
+    bookmarks: bool,
+    /// What goes out before anything that arrives.
+    waiting: VecDeque<Line>,
+    changes: Receiver<Seen>,
+    bookmark_at: Instant,
+    ends_at: Instant,
+    ended: bool,
+}
+
+pub(crate) fn watch(server: &Server, request: &Request, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
+    let render = Render::of(request, headers)?;
+    let selection = list::selection(request)?;
+    let mut state = server.state();
+    let waiting = match start(&state, request, &selection) {
+        Ok(waiting) => waiting,
+        // Clients look for "too old" in the stream, not in the answer's code.
+        Err(expired) if expired.code == 410 => return Ok(only(&error_line(&expired))),
+        Err(failure) => return Err(failure),
+    };
+    let (id, changes) = state.hub.open(selection);
+    drop(state);
+    let now = Instant::now();
+    let lasts = request.query.timeout.map_or(WATCH_LASTS_MAX, |asked| asked.min(WATCH_LASTS_MAX));
+    let watch = Watch {
+        server: server.clone(),
+        id,
+        render,
+        bookmarks: request.query.bookmarks,
+        waiting,
+        changes,
+        bookmark_at: now + BOOKMARK_EVERY,
+        ends_at: now + lasts,
+        ended: false,
+    };
+    Ok(streamed(watch.lines()))
+}
+
+/// What the watch begins with.
+fn start(state: &State, request: &Request, selection: &Selection) -> Result<VecDeque<Line>, Failure> {
+    let query = &request.query;
+    list::refuse_future(state, &query.resource_version)?;
+    let from: u64 = query.resource_version.parse().unwrap_or(0);
+    let with_initial = query.initial_events == Some(true);
+    let anywhere = from == 0 && query.initial_events.is_none();
+    if with_initial || anywhere {
+        let there = state.objects.select(selection, None).into_iter();
+        let mut lines: VecDeque<Line> = there.map(|object| Line::Seen((Change::Added, object))).collect();
+        if with_initial && query.bookmarks {
+            lines.push_back(Line::Bookmark { revision: state.revision(), initial_events_end: true });
+        }
+        return Ok(lines);
+    }
+    if from == 0 {
+        return Ok(VecDeque::new());
+    }
+    let since = state.history.since(from)?.filter(|event| event.new.key.home == selection.home);
+    let seen = since.filter_map(|event| event.seen(|object| selection.matches(object)));
+    Ok(seen.map(Line::Seen).collect())
+}
+
+impl Watch {
+    fn lines(self) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
+        unfold(self, |mut watch| async move {
+            let line = watch.next().await?;
+            Some((Ok(Frame::data(watch.text(&line))), watch))
+        })
+    }
+
+    async fn next(&mut self) -> Option<Line> {
+        if let Some(line) = self.waiting.pop_front() {
+            return Some(line);
+        }
+        loop {
+            if self.ended {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                seen = self.changes.recv() => return seen.map(Line::Seen),
+                () = sleep_until(self.ends_at) => {
+                    self.ended = true;
+                    if self.bookmarks {
+                        return self.position();
+                    }
+                }
+                () = sleep_until(self.bookmark_at), if self.bookmarks => {
+                    self.bookmark_at = Instant::now() + BOOKMARK_EVERY;
+                    return self.position();
+                }
+            }
+        }
+    }
+
+    /// A bookmark at the revision up to which this watch has seen everything; a change, if one came just now.
+    fn position(&mut self) -> Option<Line> {
+        // Changes arrive under this lock, so an empty buffer means that nothing up to here is missing.
+        let state = self.server.state();
+        match self.changes.try_recv() {
+            Ok(seen) => Some(Line::Seen(seen)),
+            Err(TryRecvError::Empty) => Some(Line::Bookmark { revision: state.revision(), initial_events_end: false }),
+            Err(TryRecvError::Disconnected) => None,
+        }
+    }
+
+    fn text(&self, line: &Line) -> Bytes {
+        match line {
+            Line::Seen((change, object)) => {
+                let object = self.render.object(object);
+                let mut text = Vec::with_capacity(object.len() + 40);
+                text.extend_from_slice(format!(r#"{{"type":"{}","object":"#, change.name()).as_bytes());
+                text.extend_from_slice(&object);
+                text.extend_from_slice(b"}\n");
+                Bytes::from(text)
+            }
+            Line::Bookmark { revision, initial_events_end } => {
+                let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+                if *initial_events_end {
+                    metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
+                }
+                line_of("BOOKMARK", &self.render.bookmark(metadata))
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.server.state().hub.close(self.id);
+    }
+}
+
+fn error_line(failure: &Failure) -> Bytes {
+    line_of("ERROR", &failure.status())
+}
+
+fn line_of(kind: &str, object: &Value) -> Bytes {
+    Bytes::from(format!("{}\n", json!({"type": kind, "object": object})))
+}
+
+fn only(line: &Bytes) -> Response<Body> {
+    body::json(200, line.clone())
+}
+
+fn streamed(lines: impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + 'static) -> Response<Body> {
+    body::json(200, Bytes::new()).map(|_| StreamBody::new(lines).boxed_unsync())
+}

@@ -1,0 +1,361 @@
+//! Creating, replacing, patching and deleting: from a body to a decision, and from the decision to an answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, header};
+use serde_json::{Value, json};
+
+use crate::access::Identity;
+use crate::body::{self, Body};
+use crate::failure::Failure;
+use crate::object::{Key, Object, meta_mut, meta_text};
+use crate::options::DeleteOptions;
+use crate::patch::Patch;
+use crate::query::FieldValidation;
+use crate::render::Render;
+use crate::request::{Request, Subresource, Verb};
+use crate::rules::{Admitted, Deletion, Frame, Stamp, delete, is_finished};
+use crate::server::{Decided, Outcome, Server};
+use crate::state::State;
+use crate::{convert, decode, list, namespace};
+
+/// How many generated names are tried before the client is told that all are taken.
+const NAMES_TRIED_MAX: usize = 8;
+/// Most `Warning` headers of one answer, and the longest text of one.
+const WARNINGS_MAX: usize = 32;
+const WARNING_CHARS_MAX: usize = 256;
+
+/// Does what a changing request asks for.
+pub(crate) async fn write(
+    server: &Server,
+    _author: &Identity,
+    request: &Request,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Response<Body>, Failure> {
+    let render = Render::of(request, headers)?;
+    let writing = Writing { server, request };
+    let (code, done) = match request.verb {
+        Verb::Create => (201, writing.create(headers, &body)?),
+        Verb::Update => writing.update(headers, &body)?,
+        Verb::Patch => (200, writing.patch(headers, body)?),
+        Verb::Delete => return writing.delete(&render, &body).await,
+        Verb::DeleteCollection => return writing.delete_many(&render, &body).await,
+        Verb::Get | Verb::List | Verb::Watch => return Err(Failure::method_not_allowed()),
+    };
+    let object = done.decided.settled().await?;
+    let mut response = body::json(code, render.object(&object));
+    warn(&mut response, &done.warnings);
+    Ok(response)
+}
+
+/// A decided write, with what the client should be warned of.
+struct Done {
+    decided: Decided,
+    warnings: Vec<String>,
+}
+
+/// One changing request.
+struct Writing<'a> {
+    server: &'a Server,
+    request: &'a Request,
+}
+
+impl Writing<'_> {
+    fn frame(&self) -> Frame<'_> {
+        Frame {
+            resource: &self.request.resource,
+            version: self.request.served(),
+            validation: self.request.query.field_validation,
+        }
+    }
+
+    fn create(&self, headers: &HeaderMap, body: &Bytes) -> Result<Done, Failure> {
+        let (mut value, warnings) = self.decode(headers, body)?;
+        self.place(&mut value)?;
+        let mut done = self.create_value(&value)?;
+        done.warnings.splice(0..0, warnings);
+        Ok(done)
+    }
+
+    fn decode(&self, headers: &HeaderMap, body: &Bytes) -> Result<(Value, Vec<String>), Failure> {
+        decode::document(headers, body, self.request.query.field_validation)
+    }
+
+    /// Creates under the given name, or under generated ones until one is free.
+    fn create_value(&self, value: &Value) -> Result<Done, Failure> {
+        let generated = meta_text(value, "name").is_empty();
+        for _ in 0..NAMES_TRIED_MAX {
+            let created = self.create_once(value.clone());
+            match created {
+                Err(failure) if generated && failure.reason == "AlreadyExists" => {}
+                created => return created,
+            }
+        }
+        Err(Failure::already_exists(&self.request.resource, meta_text(value, "generateName")))
+    }
+
+    fn create_once(&self, value: Value) -> Result<Done, Failure> {
+        let resource = &self.request.resource;
+        let ids = self.server.ids();
+        let stamp = Stamp { uid: ids.uid(), now: self.server.now(), suffix: ids.suffix() };
+        let Admitted { value, warnings } = self.frame().create(value, stamp)?;
+        let value = namespace::finish(resource, value);
+        let value = convert::stored(resource, self.request.served(), value);
+        let key = resource.key(&self.request.namespace, meta_text(&value, "name"));
+        let decide = |old: Option<&Arc<Object>>| match old {
+            Some(_) => Err(Failure::already_exists(resource, &key.name)),
+            None => Ok(Outcome::Set(value.clone())),
+        };
+        let admit = |state: &State| namespace::admits(state, self.server.registry(), resource, &key);
+        Ok(Done { decided: self.decide(&key, decide, admit)?, warnings })
+    }
+
+    /// Checks that the body is about the namespace of the path.
+    fn place(&self, value: &mut Value) -> Result<(), Failure> {
+        let namespace = &self.request.namespace;
+        let given = meta_text(value, "namespace");
+        if !given.is_empty() && given != namespace {
+            let message = "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(Failure::bad_request(message));
+        }
+        if !value.is_object() {
+            return Err(Failure::bad_request("the body must be one JSON object"));
+        }
+        if !namespace.is_empty() {
+            meta_mut(value).insert("namespace".to_owned(), namespace.clone().into());
+        }
+        Ok(())
+    }
+
+    /// Checks that the body is about the object of the path.
+    fn place_named(&self, value: &mut Value) -> Result<(), Failure> {
+        self.place(value)?;
+        let (given, name) = (meta_text(value, "name"), &self.request.name);
+        if !given.is_empty() && given != name {
+            let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
+            return Err(Failure::bad_request(message));
+        }
+        meta_mut(value).insert("name".to_owned(), name.clone().into());
+        Ok(())
+    }
+
+    fn update(&self, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Done), Failure> {
+        let (mut value, warnings) = self.decode(headers, body)?;
+        self.place_named(&mut value)?;
+        let replaced = self.change(|_| Ok(value.clone()), false);
+        let (code, mut done) = match replaced {
+            Err(missing) if missing.code == 404 && self.may_create() => (201, self.create_value(&value)?),
+            replaced => (200, replaced?),
+        };
+        done.warnings.splice(0..0, warnings);
+        Ok((code, done))
+    }
+
+    fn may_create(&self) -> bool {
+        self.request.resource.traits.create_on_update && self.request.subresource.is_none()
+    }
+
+    fn patch(&self, headers: &HeaderMap, body: Bytes) -> Result<Done, Failure> {
+        let patch = Patch::parse(headers, &body, &self.request.resource)?;
+        let patched = |old: &Value| {
+            let mut value = patch.apply(old.clone(), &self.request.resource, &self.request.name)?;
+            self.place_named(&mut value)?;
+            Ok(value)
+        };
+        self.change(patched, true)
+    }
+
+    /// Makes the next state of the object from its current one.
+    fn change(&self, next: impl Fn(&Value) -> Result<Value, Failure>, patched: bool) -> Result<Done, Failure> {
+        let Request { resource, subresource, .. } = self.request;
+        let version = self.request.served();
+        let key = resource.key(&self.request.namespace, &self.request.name);
+        let mut warnings = Vec::new();
+        let decide = |old: Option<&Arc<Object>>| {
+            let old = old.ok_or_else(|| Failure::not_found(resource, &key.name))?;
+            let served = served(resource, version, old);
+            let admitted = self.frame().replace(next(&served.value)?, &served, *subresource, patched)?;
+            warnings = admitted.warnings;
+            let value = convert::stored(resource, version, admitted.value);
+            Ok(outcome(self.request, old, value))
+        };
+        let decided = self.decide(&key, decide, |_| Ok(()))?;
+        Ok(Done { decided, warnings })
+    }
+
+    /// Decides for real, or only finds out what would be decided.
+    fn decide(
+        &self,
+        key: &Key,
+        mut decide: impl FnMut(Option<&Arc<Object>>) -> Result<Outcome, Failure>,
+        admit: impl Fn(&State) -> Result<(), Failure>,
+    ) -> Result<Decided, Failure> {
+        if !self.request.query.dry_run {
+            return self.server.decide(key, decide, admit);
+        }
+        let state = self.server.state();
+        let latest = state.latest(key);
+        admit(&state)?;
+        drop(state);
+        let would = |value: Value, revision| Arc::new(Object::at(key.clone(), revision, value));
+        let object = match (decide(latest.as_ref())?, latest) {
+            (Outcome::Set(value) | Outcome::Remove(value), Some(latest)) => would(value, latest.revision),
+            (Outcome::Set(value), None) => Arc::new(Object::unwritten(key.clone(), value)),
+            (Outcome::Keep, Some(latest)) => latest,
+            (Outcome::Keep | Outcome::Remove(_), None) => {
+                return Err(Failure::not_found(&self.request.resource, &key.name));
+            }
+        };
+        Ok(Decided { object, visible: None })
+    }
+
+    async fn delete(&self, render: &Render, body: &Bytes) -> Result<Response<Body>, Failure> {
+        let options = DeleteOptions::parse(&self.request.query, body)?;
+        let key = self.request.resource.key(&self.request.namespace, &self.request.name);
+        let (decided, gone) = self.delete_one(&key, &options)?;
+        let object = decided.settled().await?;
+        if !gone {
+            return Ok(body::json(200, render.object(&object)));
+        }
+        let details = json!({
+            "name": key.name, "group": self.request.resource.group, "kind": self.request.resource.plural,
+            "uid": object.uid(),
+        });
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
+        Ok(body::json(200, body::text(&status, render.pretty)))
+    }
+
+    /// Decides about one object; also says whether it is gone.
+    fn delete_one(&self, key: &Key, options: &DeleteOptions) -> Result<(Decided, bool), Failure> {
+        let resource = &self.request.resource;
+        let now = self.server.now();
+        let mut gone = false;
+        let decide = |old: Option<&Arc<Object>>| {
+            let old = old.ok_or_else(|| Failure::not_found(resource, &key.name))?;
+            gone = false;
+            let deletion = delete(resource, old, &options.preconditions, options.propagation, &now)?;
+            Ok(match deletion {
+                Deletion::Already => Outcome::Keep,
+                Deletion::Later(value) => Outcome::Set(*value),
+                Deletion::Now => {
+                    gone = true;
+                    Outcome::Remove(old.value.clone())
+                }
+            })
+        };
+        let admit = |_: &State| namespace::may_go(resource, key);
+        let dry = options.dry_run && !self.request.query.dry_run;
+        if dry {
+            return Err(Failure::bad_request("dryRun of a deletion must also be a query parameter"));
+        }
+        let decided = self.decide(key, decide, admit)?;
+        Ok((decided, gone))
+    }
+
+    /// Deletes everything selected, one write each; answers with the list of what was there.
+    async fn delete_many(&self, render: &Render, body: &Bytes) -> Result<Response<Body>, Failure> {
+        let options = DeleteOptions::parse(&self.request.query, body)?;
+        let selection = list::selection(self.request)?;
+        let (objects, revision) = self.server.snapshot(&selection);
+        if let Some(last) = self.delete_all(&objects, &options)? {
+            last.settled().await?;
+        }
+        Ok(body::json(200, render.list(&objects, json!({"resourceVersion": revision.to_string()}))))
+    }
+
+    /// Decides about all of them; answers with the last decision, after which all are visible.
+    fn delete_all(&self, objects: &[Arc<Object>], options: &DeleteOptions) -> Result<Option<Decided>, Failure> {
+        let mut last = None;
+        for object in objects {
+            match self.delete_one(&object.key, options) {
+                Ok((decided, _)) => last = Some(decided),
+                // Somebody else deleted it: that is what was wanted.
+                Err(failure) if failure.code == 404 => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(last)
+    }
+}
+
+/// What the next state means: nothing new, another state, or the end of an object that waited for its finalizers.
+fn outcome(request: &Request, old: &Object, value: Value) -> Outcome {
+    if is_finished(&request.resource, &value) && request.subresource != Some(Subresource::Status) {
+        return Outcome::Remove(value);
+    }
+    match value == old.value {
+        true => Outcome::Keep,
+        false => Outcome::Set(value),
+    }
+}
+
+/// The object in the version of the request.
+fn served(
+    resource: &crate::resource::Resource,
+    version: &crate::resource::Version,
+    object: &Arc<Object>,
+) -> Arc<Object> {
+    match convert::served(resource, version, &object.value) {
+        std::borrow::Cow::Borrowed(_) => object.clone(),
+        std::borrow::Cow::Owned(value) => Arc::new(Object::at(object.key.clone(), object.revision, value)),
+    }
+}
+
+fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    for warning in warnings.iter().take(WARNINGS_MAX) {
+        let short: String = warning.chars().filter(|c| !c.is_control()).take(WARNING_CHARS_MAX).collect();
+        let quoted = short.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+}
+
+/// Answers for those who write from within the process, such as tests that play a user.
+impl Server {
+    /// Creates the object, or merges it into the one that is there, as an administrator and without waiting.
+    ///
+    /// # Errors
+    /// As for a request. With in-memory storage the write is visible when this returns.
+    pub fn apply(&self, object: &Value) -> Result<Value, Failure> {
+        let request = self.direct_request(object, Verb::Patch)?;
+        let writing = Writing { server: self, request: &request };
+        let merge = Patch::Merge(object.clone());
+        let next = |old: &Value| merge.apply(old.clone(), &request.resource, &request.name);
+        let done = match writing.change(next, true) {
+            Err(missing) if missing.code == 404 => writing.create_value(object)?,
+            changed => changed?,
+        };
+        Ok(done.decided.object.value.clone())
+    }
+
+    /// Deletes the object that this one names, as an administrator and without waiting.
+    ///
+    /// # Errors
+    /// As for a request.
+    pub fn delete(&self, object: &Value) -> Result<(), Failure> {
+        let request = self.direct_request(object, Verb::Delete)?;
+        let writing = Writing { server: self, request: &request };
+        let key = request.resource.key(&request.namespace, &request.name);
+        writing.delete_one(&key, &DeleteOptions::default()).map(drop)
+    }
+
+    fn direct_request(&self, object: &Value, verb: Verb) -> Result<Request, Failure> {
+        let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+        let found = self.registry().by_kind(text("apiVersion"), text("kind"));
+        let (resource, version) = found.ok_or_else(Failure::no_such_path)?;
+        let query = crate::query::Query { field_validation: FieldValidation::Strict, ..Default::default() };
+        Ok(Request {
+            verb,
+            resource: resource.clone(),
+            version,
+            namespace: meta_text(object, "namespace").to_owned(),
+            name: meta_text(object, "name").to_owned(),
+            subresource: None,
+            query,
+        })
+    }
+}
