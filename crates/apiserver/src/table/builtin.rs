@@ -1,0 +1,133 @@
+//! The columns of built-in resources, as kubectl users know them from any cluster.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::age;
+use super::columns::{self, Column};
+use crate::resource::Resource;
+
+/// What is shown where an object says nothing.
+const UNKNOWN: &str = "<unknown>";
+
+/// The columns of a resource that has no printer columns of its own because it has no definition.
+pub(super) fn columns(resource: &Resource) -> Option<Vec<Column>> {
+    let columns = match (resource.group.as_str(), resource.plural.as_str()) {
+        ("", "namespaces") => named([Column::at("Status", "string", ".status.phase")]),
+        ("", "configmaps") => named([Column::made("Data", |object, _| entries(object))]),
+        ("", "secrets") => named([
+            Column::at("Type", "string", ".type"),
+            Column::made("Data", |object, _| entries(object)),
+        ]),
+        ("coordination.k8s.io", "leases") => {
+            named([Column::at("Holder", "string", ".spec.holderIdentity")])
+        }
+        ("apiextensions.k8s.io", "customresourcedefinitions") => {
+            let created = Column::at("Created At", "string", ".metadata.creationTimestamp");
+            vec![columns::name(), created]
+        }
+        ("" | "events.k8s.io", "events") => events(),
+        _ => return None,
+    };
+    Some(columns)
+}
+
+fn named<const N: usize>(middle: [Column; N]) -> Vec<Column> {
+    std::iter::once(columns::name())
+        .chain(middle)
+        .chain([columns::age()])
+        .collect()
+}
+
+/// How many entries a ConfigMap or Secret has.
+fn entries(object: &Value) -> Value {
+    let count = |field: &str| object[field].as_object().map_or(0, serde_json::Map::len);
+    (count("data") + count("binaryData")).into()
+}
+
+/// Both groups of events: what is absent under one name is looked for under the other.
+fn events() -> Vec<Column> {
+    vec![
+        Column::made("Last Seen", last_seen),
+        Column::at("Type", "string", ".type"),
+        Column::at("Reason", "string", ".reason"),
+        Column::made("Object", |event, _| regarded(event)),
+        Column::made("Subobject", |event, _| {
+            of_either(event, ["involvedObject", "regarding"])["fieldPath"].clone()
+        })
+        .wide(),
+        Column::made("Source", |event, _| source(event)).wide(),
+        Column::made("Message", |event, _| {
+            of_either(event, ["message", "note"]).clone()
+        }),
+        Column::made("First Seen", first_seen).wide(),
+        Column::made("Count", |event, _| count(event)).wide(),
+        columns::name().wide(),
+    ]
+}
+
+fn of_either<'a>(event: &'a Value, names: [&str; 2]) -> &'a Value {
+    names
+        .iter()
+        .filter_map(|name| event.get(name))
+        .next()
+        .unwrap_or(&Value::Null)
+}
+
+fn last_seen(event: &Value, now: Timestamp) -> Value {
+    let in_series = &event["series"]["lastObservedTime"];
+    let last = of_either(event, ["lastTimestamp", "deprecatedLastTimestamp"]);
+    ago(
+        [
+            in_series,
+            last,
+            &event["eventTime"],
+            &event["metadata"]["creationTimestamp"],
+        ],
+        now,
+    )
+}
+
+fn first_seen(event: &Value, now: Timestamp) -> Value {
+    let first = of_either(event, ["firstTimestamp", "deprecatedFirstTimestamp"]);
+    ago(
+        [
+            first,
+            &event["eventTime"],
+            &event["metadata"]["creationTimestamp"],
+            &Value::Null,
+        ],
+        now,
+    )
+}
+
+/// The age of the first time that is there.
+fn ago(times: [&Value; 4], now: Timestamp) -> Value {
+    let time = times.into_iter().find_map(Value::as_str);
+    time.map_or(UNKNOWN.to_owned(), |then| age::since(then, now))
+        .into()
+}
+
+/// `instance/web-0`
+fn regarded(event: &Value) -> Value {
+    let object = of_either(event, ["involvedObject", "regarding"]);
+    let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
+    match object["name"].as_str() {
+        Some(name) => format!("{kind}/{name}").into(),
+        None => kind.into(),
+    }
+}
+
+fn source(event: &Value) -> Value {
+    let source = of_either(event, ["source", "deprecatedSource"])["component"].as_str();
+    let reporter = of_either(event, ["reportingComponent", "reportingController"]).as_str();
+    source.or(reporter).unwrap_or_default().into()
+}
+
+fn count(event: &Value) -> Value {
+    let counted = of_either(event, ["count", "deprecatedCount"]);
+    match (&event["series"]["count"], counted) {
+        (Value::Null, Value::Null) => "1".into(),
+        (Value::Null, count) | (count, _) => count.to_string().into(),
+    }
+}
