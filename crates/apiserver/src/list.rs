@@ -30,7 +30,7 @@ struct Continue {
 }
 
 pub(crate) fn list(server: &Server, request: &Request, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
-    let render = Render::of(request, headers)?;
+    let render = Render::of(server, request, headers)?;
     let selection = selection(request)?;
     let start = Continue::of(request)?;
     let state = server.state();

@@ -10,7 +10,7 @@ use crate::request::Request;
 use crate::server::Server;
 
 pub(crate) fn get(server: &Server, request: &Request, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
-    let render = Render::of(request, headers)?;
+    let render = Render::of(server, request, headers)?;
     let key = request.resource.key(&request.namespace, &request.name);
     let state = server.state();
     list::refuse_future(&state, &request.query.resource_version)?;

@@ -15,6 +15,8 @@ use crate::object::Object;
 use crate::query::IncludeObject;
 use crate::request::Request;
 use crate::resource::{Resource, Version};
+use crate::server::{Clock, Server};
+use crate::table;
 
 /// What the client wants to see of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +34,15 @@ pub(crate) struct Render {
     pub(crate) form: Form,
     pub(crate) pretty: bool,
     pub(crate) include: IncludeObject,
+    /// Ages in tables are counted up to its now.
+    clock: Clock,
     resource: std::sync::Arc<Resource>,
     version: String,
 }
 
 impl Render {
     /// How to answer that request.
-    pub(crate) fn of(request: &Request, headers: &HeaderMap) -> Result<Self, Failure> {
+    pub(crate) fn of(server: &Server, request: &Request, headers: &HeaderMap) -> Result<Self, Failure> {
         let include = request.query.include_object;
         let form = form(headers)?;
         if include.is_some() && form != Form::Table {
@@ -48,6 +52,7 @@ impl Render {
             form,
             pretty: request.query.pretty,
             include: include.unwrap_or(IncludeObject::Metadata),
+            clock: server.clock().clone(),
             resource: request.resource.clone(),
             version: request.version.clone(),
         })
@@ -116,7 +121,7 @@ impl Render {
     }
 
     fn table(&self, values: &[Value], metadata: Value) -> Value {
-        { let _ = (values, self.include, &metadata); unimplemented!() }
+        table::table((&self.resource, self.version()), values, metadata, self.include, (self.clock)())
     }
 
     /// A document that stands for a bookmark: a version and nothing else.
@@ -159,7 +164,7 @@ fn form(headers: &HeaderMap) -> Result<Form, Failure> {
         }
         match parameter("as").as_deref() {
             None => Some(Form::Whole),
-            // Some("Table") => Some(Form::Table),
+            Some("Table") => Some(Form::Table),
             Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Some(Form::Metadata),
             Some(_) => None,
         }

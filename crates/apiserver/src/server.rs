@@ -4,7 +4,7 @@
 //! published when storage says that it is durable. No task runs here: storage's answer drives publication, and
 //! publication drives garbage collection, so that with in-memory storage everything happens within the call.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ use crate::history::HISTORY_EVENTS_DEFAULT;
 use crate::ids::Ids;
 use crate::index::Objects;
 use crate::object::{Key, Object};
+use crate::openapi::Documents;
 use crate::registry::Registry;
 use crate::resource::{Home, Resource};
 use crate::selection::Selection;
@@ -40,6 +41,7 @@ pub(crate) struct Inner {
     storage: Box<dyn Storage>,
     clock: Clock,
     ids: Ids,
+    documents: OnceLock<Documents>,
 }
 
 /// What a server can be given; see [`Server::builder`].
@@ -110,6 +112,16 @@ impl Server {
     /// Now, as it is written into objects.
     pub(crate) fn now(&self) -> String {
         format!("{:.0}", (self.0.clock)())
+    }
+
+    /// What gives the time of this server.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// What describes everything that is served; made when it is first asked for.
+    pub(crate) fn documents(&self) -> &Documents {
+        self.0.documents.get_or_init(|| Documents::new(&self.0.registry))
     }
 
     pub(crate) fn ids(&self) -> &Ids {
@@ -255,7 +267,7 @@ impl Builder {
         let revision = loaded.revision;
         let objects = shelve(&registry, loaded)?;
         let state = Mutex::new(State::new(revision, objects, self.history));
-        let inner = Inner { registry, state, storage: self.storage, clock: self.clock, ids: self.ids };
+        let inner = Inner { registry, state, storage: self.storage, clock: self.clock, ids: self.ids, documents: OnceLock::new() };
         let server = Server(Arc::new(inner));
         boot::prepare(&server, &self.crds)?;
         Ok(server)

@@ -56,7 +56,7 @@ struct Watch {
 }
 
 pub(crate) fn watch(server: &Server, request: &Request, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
-    let render = Render::of(request, headers)?;
+    let render = Render::of(server, request, headers)?;
     let selection = list::selection(request)?;
     let mut state = server.state();
     let waiting = match start(&state, request, &selection) {

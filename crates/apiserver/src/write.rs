@@ -34,7 +34,7 @@ pub(crate) async fn write(
     headers: &HeaderMap,
     body: Bytes,
 ) -> Result<Response<Body>, Failure> {
-    let render = Render::of(request, headers)?;
+    let render = Render::of(server, request, headers)?;
     let writing = Writing { server, request };
     let (code, done) = match request.verb {
         Verb::Create => (201, writing.create(headers, &body)?),
