@@ -21,6 +21,7 @@ pub struct Child {
     object: Arc<dyn Object>,
     same_spec: fn(&dyn Object, &dyn Object) -> bool,
     also_owned_by: Vec<OwnerReference>,
+    stage: u32,
 }
 
 /// A child named after its owner; the name depends on nothing but the owner and the suffix.
@@ -48,6 +49,7 @@ impl Child {
             object: Arc::new(object),
             same_spec: same_spec::<K>,
             also_owned_by: Vec::new(),
+            stage: 0,
         }
     }
 
@@ -55,6 +57,18 @@ impl Child {
     pub fn also_owned_by(mut self, owner: &impl Kind) -> Self {
         self.also_owned_by.extend(owner.owner_ref(&()));
         self
+    }
+
+    /// Orders the removal: while the parent is being deleted, children of a later stage go before those of an earlier
+    /// one. All begin in stage 0, and come to be at once whatever their stage.
+    pub fn in_stage(mut self, stage: u32) -> Self {
+        self.stage = stage;
+        self
+    }
+
+    /// The stage in which it goes.
+    pub(crate) fn stage(&self) -> u32 {
+        self.stage
     }
 
     /// Its name.

@@ -331,6 +331,16 @@ fn dynamic(json: Value) -> DynamicObject {
     serde_json::from_value(json).expect("every object has the form of an object")
 }
 
+impl Change {
+    /// The child that this deletes.
+    pub fn deleted(&self) -> Option<&ObjectRef> {
+        match self {
+            Self::Delete(child) => Some(&child.name),
+            Self::Forget(_) | Self::Create(_) | Self::Update(..) | Self::HandOver(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,6 +1,6 @@
 //! The first half of a pass, which writes nothing: observe, plan, compare the children, hold back what is too early.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use api::Result;
@@ -27,13 +27,12 @@ pub(super) async fn look<R: Reconciler>(
 ) -> Result<Look<R>> {
     let observed = reconciler.observe(ctx, object).await?;
     let mut plan = reconciler.plan(object, &observed);
-    if deleting(object) {
-        unwant_children(&mut plan);
-    }
+    let stages = deleting(object).then(|| unwant_children(&mut plan));
     let mut kinds = Kinds::default();
     R::uses(&mut kinds);
-    let (changes, mut waits) = Family::of(object, &kinds.owned).compare(ctx, &plan).await?;
-    if deleting(object) {
+    let (mut changes, mut waits) = Family::of(object, &kinds.owned).compare(ctx, &plan).await?;
+    if let Some(stages) = &stages {
+        hold_back(&mut changes, &waits, stages);
         // Children first: what they stand on is taken away only when none is left.
         let mut too_early = !(changes.is_empty() && waits.is_empty());
         if let Some(wait) = guests::<R>(object) {
@@ -57,15 +56,36 @@ pub(super) async fn look<R: Reconciler>(
     })
 }
 
-/// Children of an object that is being deleted are neither wanted nor waited for, whatever the plan says.
-fn unwant_children<S>(plan: &mut Plan<S>) {
-    let planned: BTreeSet<ObjectRef> = plan
+/// The stages of the children that a plan wants.
+type Stages = BTreeMap<ObjectRef, u32>;
+
+/// Children of an object that is being deleted are neither wanted nor waited for, whatever the plan says; what is left
+/// of the plan is the order in which they go.
+fn unwant_children<S>(plan: &mut Plan<S>) -> Stages {
+    let planned: Stages = plan
         .children
         .drain(..)
-        .map(|child| child.reference())
+        .map(|child| (child.reference(), child.stage()))
         .collect();
     plan.waits
-        .retain(|wait| !matches!(wait, Wait::Object(name, _) if planned.contains(name)));
+        .retain(|wait| !matches!(wait, Wait::Object(name, _) if planned.contains_key(name)));
+    planned
+}
+
+/// Lets only the latest stage that is left be deleted; children that the plan does not name go first.
+fn hold_back(changes: &mut Vec<Change>, waits: &[Wait], stages: &Stages) {
+    let stage = |name: &ObjectRef| stages.get(name).copied().unwrap_or(u32::MAX);
+    let deleted = changes.iter().filter_map(Change::deleted).map(stage);
+    let going = waits.iter().filter_map(|wait| match wait {
+        Wait::Object(name, _) => Some(stage(name)),
+        Wait::World(_) | Wait::Unreachable(_) | Wait::Until(..) => None,
+    });
+    let latest = deleted.chain(going).max();
+    changes.retain(|change| {
+        change
+            .deleted()
+            .is_none_or(|name| Some(stage(name)) == latest)
+    });
 }
 
 /// Who still relies on an object that its owner would like to let go.
