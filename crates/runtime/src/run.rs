@@ -76,6 +76,10 @@ impl Runtime {
     ///
     /// If the kind has a reconciler of the same role already: the two would take each other's finalizer away.
     #[must_use]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "nobody takes a loop for a number"
+    )]
     pub fn add<R: Reconciler>(mut self, reconciler: R) -> Self {
         let (kind, kinds) = (KindName::of::<R::Object>(), Worker::uses(&reconciler));
         let twice = self

@@ -13,10 +13,12 @@ use tokio::time::{Instant, Sleep, sleep};
 pub(super) struct Lagging<B: Body> {
     inner: B,
     lag: Duration,
-    arrived: VecDeque<(Instant, Result<Frame<Bytes>, B::Error>)>,
+    arrived: VecDeque<(Instant, Arrived<B>)>,
     ended: bool,
     timer: Pin<Box<Sleep>>,
 }
+
+type Arrived<B> = Result<Frame<Bytes>, <B as Body>::Error>;
 
 impl<B: Body> Lagging<B> {
     pub fn new(inner: B, lag: Duration) -> Self {

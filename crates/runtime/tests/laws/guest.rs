@@ -46,20 +46,14 @@ impl Reconciler for Sealer {
     }
 
     async fn act(&self, ctx: &Ctx, child: &Child, step: &Step) -> Result<()> {
-        let observed = self.observe(ctx, child).await?;
-        if *step == Step::Remove && observed.body.is_none() && child.status.is_some() {
-            let was_there = child
-                .status
-                .as_ref()
-                .is_some_and(|status| status.thing.is_some());
-            let kind = ErrorKind::Internal;
-            return match was_there {
-                true => Err(Error::new(
-                    kind,
-                    "cannot unseal: the body went before its seal",
-                )),
-                false => self.0.apply(child, "seal", step).await,
-            };
+        let body = self.observe(ctx, child).await?.body;
+        let had_body = child
+            .status
+            .as_ref()
+            .is_some_and(|status| status.thing.is_some());
+        if *step == Step::Remove && had_body && body.is_none() {
+            let why = "cannot unseal: the owner took the body away while its guest was there";
+            return Err(Error::new(ErrorKind::Internal, why));
         }
         self.0.apply(child, "seal", step).await
     }
