@@ -14,15 +14,15 @@ use crate::images::tree::Tree;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
-/// Builds and packs every image into its folder below `out`.
-pub(crate) fn pack_all(out: &Path) -> Result<()> {
+/// Builds every program, packs every image into its folder below `out`, and returns the folder of the programs.
+pub(crate) fn pack_all(out: &Path) -> Result<PathBuf> {
     let programs = cargo::build_release()?;
     std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     for recipe in RECIPES {
         let digest = pack(recipe, &programs, out)?;
         println!("{:<10} {digest}", recipe.name);
     }
-    Ok(())
+    Ok(programs)
 }
 
 fn pack(recipe: &Recipe, programs: &Path, out: &Path) -> Result<String> {

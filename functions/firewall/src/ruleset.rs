@@ -14,6 +14,11 @@ pub(crate) const TABLE: &str = "firewall";
 const ICMP_ERRORS: &str =
     "icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem }";
 
+/// Protocols by number: their names are in `/etc/protocols`, which an image without a distribution lacks.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
+
 /// The text for `nft -f`. `add` before `delete` makes the deletion work on the first run too.
 pub(crate) fn text(rules: &Rules, status_port: &str) -> String {
     let n_rules = rules.list.len();
@@ -41,7 +46,7 @@ table inet {TABLE} {{
     type filter hook input priority filter; policy drop;
     iif lo accept
     ct state established,related accept
-    meta l4proto ipv6-icmp accept
+    meta l4proto {ICMPV6} accept
     tcp dport {status_port} accept
   }}
 }}
@@ -71,8 +76,8 @@ fn protocol(protocol: Protocol) -> Option<String> {
     match protocol {
         Protocol::Any => None,
         Protocol::Icmp => Some("icmpv6 type { echo-request, echo-reply }".to_owned()),
-        Protocol::Tcp(None) => Some("meta l4proto tcp".to_owned()),
-        Protocol::Udp(None) => Some("meta l4proto udp".to_owned()),
+        Protocol::Tcp(None) => Some(format!("meta l4proto {TCP}")),
+        Protocol::Udp(None) => Some(format!("meta l4proto {UDP}")),
         Protocol::Tcp(Some(ports)) => Some(format!("tcp dport {ports}")),
         Protocol::Udp(Some(ports)) => Some(format!("udp dport {ports}")),
     }
@@ -102,14 +107,15 @@ mod tests {
 
     #[test]
     fn each_rule_is_one_line_and_the_default_comes_last() {
-        let file = "default drop\nallow tcp 8080 from left\ndrop udp 5000-5010 source fd00::/8\nallow icmp\nallow any destination fd00::1";
+        let file = "default drop\nallow tcp 8080 from left\ndrop udp 5000-5010 source fd00::/8\nallow icmp\nallow tcp\nallow any destination fd00::1";
         assert_eq!(
             lines(file),
             [
                 "iifname left tcp dport 8080 counter name rule_1 accept",
                 "ip6 saddr fd00::/8 udp dport 5000-5010 counter name rule_2 drop",
                 "icmpv6 type { echo-request, echo-reply } counter name rule_3 accept",
-                "ip6 daddr fd00::1/128 counter name rule_4 accept",
+                "meta l4proto 6 counter name rule_4 accept",
+                "ip6 daddr fd00::1/128 counter name rule_5 accept",
                 "counter name default drop",
             ]
         );

@@ -16,7 +16,7 @@ pub enum Error {
         expected: &'static str,
     },
     /// The configuration file at start was refused.
-    #[error("cannot start: {0}")]
+    #[error("cannot start")]
     Configuration(#[source] Refusal),
     /// The namespace does not forward packets and may not be told to.
     #[error("cannot turn on forwarding: {path} holds 0 and cannot be written")]

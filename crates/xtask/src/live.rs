@@ -1,0 +1,54 @@
+//! Runs the tests that need privileges and real kernels: everything in the crate `live`, one test at a time.
+//!
+//! A test that the machine cannot run says `skipped: REASON` on its output and returns; this shows the reason, so that
+//! nobody takes it for a pass. Tests find the release programs by `GROMA_BIN` (a folder) and the packed images by
+//! `GROMA_IMAGES`.
+
+mod tally;
+
+use crate::live::tally::Tally;
+use crate::{cargo, images};
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+/// Runs the live tests whose names contain `filter`, all without one.
+pub(crate) fn run(filter: Option<&str>) -> Result<()> {
+    let images = cargo::root().join("target/images");
+    let programs = images::pack_all(&images)?;
+    let mut command = cargo::cargo();
+    command.args([
+        "test",
+        "--package",
+        "live",
+        "--tests",
+        "--no-fail-fast",
+        "--",
+    ]);
+    command
+        .args(["--test-threads=1", "--show-output"])
+        .args(filter);
+    command
+        .env("GROMA_BIN", programs)
+        .env("GROMA_IMAGES", images);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run the live tests")?;
+    let output = child
+        .stdout
+        .take()
+        .context("the live tests have no output")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(output).lines() {
+        let line = line.context("cannot read the output of the live tests")?;
+        println!("{line}");
+        tally.read(&line);
+    }
+    let status = child.wait().context("cannot wait for the live tests")?;
+    println!("\n{tally}");
+    if !status.success() {
+        bail!("live tests failed");
+    }
+    Ok(())
+}
