@@ -4,6 +4,11 @@
 //! Doc comments on fields are the user reference and become the schema's descriptions.
 //! The crate knows no client, no clock and no store.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "clippy takes equal arguments of two printer columns for duplicates"
+)]
+
 pub mod condition;
 mod crds;
 mod error;
