@@ -96,6 +96,8 @@ pub struct Assignment {
     pub reserved: Resources,
     /// What it costs per hour.
     pub hourly_cost: Quantity,
+    /// Since when it was placed here.
+    pub since: Time,
 }
 
 /// Whether an assignment is in force.

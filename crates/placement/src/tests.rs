@@ -1,0 +1,5 @@
+//! What holds for every snapshot and request, and the behaviours that users rely on.
+
+mod behaviour;
+mod properties;
+mod world;
