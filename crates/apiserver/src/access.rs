@@ -1,22 +1,106 @@
 //! Who may do what.
+//!
+//! Two rules for now: administrators may do everything, and a host may do what its agent needs and nothing that is
+//! another host's. Every decision is made here, at three points of a request: before it is done, when the name of a new
+//! object is known, and when the old and the new state of an object are known.
 
-/// The namespace in which every host keeps its Lease.
-pub const HOSTS_NAMESPACE: &str = "groma-hosts";
+mod host;
+
+#[cfg(test)]
+mod tests;
+
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::request::{Request, Subresource};
+use crate::server::Server;
+
+/// The namespace in which every host keeps its Lease, under its own name.
+pub const HOSTS_NAMESPACE: &str = api::SYSTEM_NAMESPACE;
 
 /// Who makes a request, as the door has established it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// May do everything.
     Admin(String),
-    /// The agent of one host: may do what that host needs.
+    /// The agent of the host with that name: may do what that host needs.
     Host(String),
 }
 
-use crate::failure::Failure;
-use crate::request::Request;
-use crate::server::Server;
+impl Identity {
+    /// The name in messages and records, in the form of Kubernetes user names.
+    #[must_use]
+    pub fn user(&self) -> String {
+        match self {
+            Self::Admin(name) => name.clone(),
+            Self::Host(name) => format!("system:host:{name}"),
+        }
+    }
+}
 
-/// Whether the author may do that.
-pub(crate) fn check(_server: &Server, _identity: &Identity, _request: &Request) -> Result<(), Failure> {
-    Ok(())
+/// Whether the author may make that request at all.
+pub(crate) fn check(
+    server: &Server,
+    identity: &Identity,
+    request: &Request,
+) -> Result<(), Failure> {
+    match identity {
+        Identity::Admin(_) => Ok(()),
+        Identity::Host(host) if host::allows(server, host, request)? => Ok(()),
+        Identity::Host(_) => Err(forbidden(identity, request)),
+    }
+}
+
+/// Whether the author may make an object of that name.
+pub(crate) fn check_created(
+    identity: &Identity,
+    request: &Request,
+    name: &str,
+) -> Result<(), Failure> {
+    match identity {
+        Identity::Admin(_) => Ok(()),
+        Identity::Host(host) if host::may_create(host, request, name) => Ok(()),
+        Identity::Host(_) => Err(forbidden(identity, request)),
+    }
+}
+
+/// Whether the author may turn the one state of an object into the other.
+pub(crate) fn check_changed(
+    identity: &Identity,
+    request: &Request,
+    old: &Value,
+    new: &Value,
+) -> Result<(), Failure> {
+    match identity {
+        Identity::Admin(_) => Ok(()),
+        Identity::Host(_) if host::may_change(request, old, new) => Ok(()),
+        Identity::Host(_) => Err(forbidden(identity, request)),
+    }
+}
+
+fn forbidden(identity: &Identity, request: &Request) -> Failure {
+    let Request {
+        verb,
+        resource,
+        namespace,
+        name,
+        subresource,
+        ..
+    } = request;
+    let part = subresource
+        .map(Subresource::name)
+        .map(|part| format!("/{part}"))
+        .unwrap_or_default();
+    let place = match namespace.as_str() {
+        "" => "at the cluster scope".to_owned(),
+        namespace => format!("in the namespace {namespace:?}"),
+    };
+    let why = format!(
+        "User {:?} cannot {} resource \"{}{part}\" in API group {:?} {place}",
+        identity.user(),
+        verb.name(),
+        resource.plural,
+        resource.group
+    );
+    Failure::forbidden(resource, name, &why)
 }

@@ -28,7 +28,9 @@ where
             let message = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
             Err(Failure::new(413, "RequestEntityTooLarge", message))
         }
-        Err(error) => Err(Failure::bad_request(format!("cannot read the body: {error}"))),
+        Err(error) => Err(Failure::bad_request(format!(
+            "cannot read the body: {error}"
+        ))),
     }
 }
 
@@ -38,10 +40,17 @@ pub(crate) fn json(code: u16, json: impl Into<Bytes>) -> Response<Body> {
 }
 
 /// An answer with a body of some type.
-pub(crate) fn typed(code: u16, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+pub(crate) fn typed(
+    code: u16,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
     let mut response = Response::new(Full::new(body.into()).boxed_unsync());
-    *response.status_mut() = http::StatusCode::from_u16(code).expect("only known codes are answered");
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    *response.status_mut() =
+        http::StatusCode::from_u16(code).expect("only known codes are answered");
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 

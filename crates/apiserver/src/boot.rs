@@ -15,29 +15,55 @@ use crate::server::{Outcome, Server};
 /// Namespaces that are made if they are not there.
 const NAMESPACES: &[&str] = &["default", HOSTS_NAMESPACE];
 
-pub(crate) fn prepare(server: &Server, crds: &[CustomResourceDefinition]) -> Result<(), api::Error> {
+pub(crate) fn prepare(
+    server: &Server,
+    crds: &[CustomResourceDefinition],
+) -> Result<(), api::Error> {
     for name in NAMESPACES {
-        ensure(server, "", "namespaces", json!({"metadata": {"name": name}})).map_err(refused)?;
+        ensure(
+            server,
+            "",
+            "namespaces",
+            json!({"metadata": {"name": name}}),
+        )
+        .map_err(refused)?;
     }
     for crd in crds {
         let object = established(crd, &server.now()).map_err(unreadable)?;
-        ensure(server, "apiextensions.k8s.io", "customresourcedefinitions", object).map_err(refused)?;
+        ensure(
+            server,
+            "apiextensions.k8s.io",
+            "customresourcedefinitions",
+            object,
+        )
+        .map_err(refused)?;
     }
-    server.state().suspect_all();
+    server.state().suspect_all(server.clock()());
     server.collect();
     Ok(())
 }
 
 /// Makes the object, or brings its spec up to date.
 fn ensure(server: &Server, group: &str, plural: &str, object: Value) -> Result<(), Failure> {
-    let resource = server.registry().get(group, plural).ok_or_else(Failure::no_such_path)?;
+    let resource = server
+        .registry()
+        .get(group, plural)
+        .ok_or_else(Failure::no_such_path)?;
     let version = &resource.versions[0];
-    let frame = Frame { resource, version, validation: FieldValidation::Ignore };
+    let frame = Frame {
+        resource,
+        version,
+        validation: FieldValidation::Ignore,
+    };
     let key = resource.key("", meta_text(&object, "name"));
     let decide = |old: Option<&std::sync::Arc<Object>>| match old {
         Some(old) => Ok(brought_up_to_date(resource, old, &object)),
         None => {
-            let stamp = Stamp { uid: server.ids().uid(), now: server.now(), suffix: String::new() };
+            let stamp = Stamp {
+                uid: server.ids().uid(),
+                now: server.now(),
+                suffix: String::new(),
+            };
             let mut made = frame.create(object.clone(), stamp)?.value;
             if let Some(status) = object.get("status") {
                 made["status"] = status.clone();
@@ -61,9 +87,7 @@ fn brought_up_to_date(resource: &Resource, old: &Object, wanted: &Value) -> Outc
 /// The definition as an object that says it is served.
 fn established(crd: &CustomResourceDefinition, now: &str) -> Result<Value, serde_json::Error> {
     let mut object = serde_json::to_value(crd)?;
-    let condition = |kind: &str, reason: &str, message: &str| {
-        json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now})
-    };
+    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now});
     object["status"] = json!({
         "conditions": [
             condition("NamesAccepted", "NoConflicts", "no conflicts found"),
@@ -76,9 +100,15 @@ fn established(crd: &CustomResourceDefinition, now: &str) -> Result<Value, serde
 }
 
 pub(crate) fn unreadable(why: impl std::fmt::Display) -> api::Error {
-    api::Error::new(api::ErrorKind::Internal, format!("cannot start the API server: {why}"))
+    api::Error::new(
+        api::ErrorKind::Internal,
+        format!("cannot start the API server: {why}"),
+    )
 }
 
 fn refused(failure: Failure) -> api::Error {
-    api::Error::new(api::ErrorKind::Internal, format!("cannot prepare the API server: {failure}"))
+    api::Error::new(
+        api::ErrorKind::Internal,
+        format!("cannot prepare the API server: {failure}"),
+    )
 }

@@ -69,7 +69,11 @@ impl Builtin {
         short_names: &'static [&'static str],
         check: fn(&Value) -> Result<(), String>,
     ) -> Self {
-        let traits = Traits { unconditional_update: true, check: Some(check), ..Traits::default() };
+        let traits = Traits {
+            unconditional_update: true,
+            check: Some(check),
+            ..Traits::default()
+        };
         Self {
             group: "",
             plural,
@@ -98,7 +102,11 @@ impl Builtin {
             singular: self.kind.to_lowercase(),
             kind: self.kind.to_owned(),
             list_kind: format!("{}List", self.kind),
-            short_names: self.short_names.iter().map(|name| (*name).to_owned()).collect(),
+            short_names: self
+                .short_names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect(),
             categories: Vec::new(),
             namespaced: self.namespaced,
             versions: vec![version],
@@ -106,7 +114,10 @@ impl Builtin {
                 "" => "v1".to_owned(),
                 group => format!("{group}/v1"),
             },
-            home: Home { group: self.group.to_owned(), plural: self.plural.to_owned() },
+            home: Home {
+                group: self.group.to_owned(),
+                plural: self.plural.to_owned(),
+            },
             traits: self.traits,
         }
     }
@@ -123,7 +134,10 @@ fn namespaces() -> Resource {
 fn events() -> Resource {
     let mut builtin = Builtin::core("events", "Event", &["ev"], check::<Event>);
     builtin.traits.create_on_update = true;
-    builtin.selectable = EVENT_SELECTABLE.iter().map(|path| (*path).to_owned()).collect();
+    builtin.selectable = EVENT_SELECTABLE
+        .iter()
+        .map(|path| (*path).to_owned())
+        .collect();
     builtin.resource()
 }
 
@@ -146,14 +160,26 @@ fn leases() -> Resource {
 /// The definitions themselves can be read; they change only with the server.
 fn definitions() -> Resource {
     let check = check::<CustomResourceDefinition>;
-    let mut builtin = Builtin::core("customresourcedefinitions", "CustomResourceDefinition", &["crd", "crds"], check);
+    let mut builtin = Builtin::core(
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+        &["crd", "crds"],
+        check,
+    );
     builtin.group = "apiextensions.k8s.io";
     builtin.namespaced = false;
     builtin.status = true;
-    builtin.traits = Traits { generation: true, read_only: true, check: Some(check), ..Traits::default() };
+    builtin.traits = Traits {
+        generation: true,
+        read_only: true,
+        check: Some(check),
+        ..Traits::default()
+    };
     builtin.resource()
 }
 
 fn check<T: DeserializeOwned>(value: &Value) -> Result<(), String> {
-    T::deserialize(value).map(drop).map_err(|error| error.to_string())
+    T::deserialize(value)
+        .map(drop)
+        .map_err(|error| error.to_string())
 }

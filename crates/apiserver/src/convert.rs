@@ -10,28 +10,38 @@ use serde_json::Value;
 use crate::resource::{Conversion, Resource, Version};
 
 /// The document in the served version.
-pub(crate) fn served<'a>(resource: &Resource, version: &Version, stored: &'a Value) -> Cow<'a, Value> {
+pub(crate) fn served<'a>(
+    resource: &Resource,
+    version: &Version,
+    stored: &'a Value,
+) -> Cow<'a, Value> {
     let api_version = resource.api_version(&version.name);
     if version.conversion == Conversion::None && resource.stored_as == api_version {
         return Cow::Borrowed(stored);
     }
     let mut value = stored.clone();
     value["apiVersion"] = api_version.into();
-    rename(&mut value, version.conversion, |(stored, served)| (stored, served));
+    rename(&mut value, version.conversion, |(stored, served)| {
+        (stored, served)
+    });
     Cow::Owned(value)
 }
 
 /// The document as it is stored.
 pub(crate) fn stored(resource: &Resource, version: &Version, mut served: Value) -> Value {
     served["apiVersion"] = resource.stored_as.clone().into();
-    rename(&mut served, version.conversion, |(stored, served)| (served, stored));
+    rename(&mut served, version.conversion, |(stored, served)| {
+        (served, stored)
+    });
     served
 }
 
 /// The path in stored objects of a path in served ones.
 pub(crate) fn stored_path(version: &Version, path: &str) -> String {
     let (first, rest) = path.split_at(path.find('.').unwrap_or(path.len()));
-    let Conversion::Rename(names) = version.conversion else { return path.to_owned() };
+    let Conversion::Rename(names) = version.conversion else {
+        return path.to_owned();
+    };
     let renamed = names.iter().find(|(_, served)| *served == first);
     format!("{}{rest}", renamed.map_or(first, |(stored, _)| stored))
 }
@@ -39,8 +49,12 @@ pub(crate) fn stored_path(version: &Version, path: &str) -> String {
 type Names = (&'static str, &'static str);
 
 fn rename(value: &mut Value, conversion: Conversion, direction: fn(Names) -> Names) {
-    let Conversion::Rename(names) = conversion else { return };
-    let Some(fields) = value.as_object_mut() else { return };
+    let Conversion::Rename(names) = conversion else {
+        return;
+    };
+    let Some(fields) = value.as_object_mut() else {
+        return;
+    };
     for pair in names {
         let (from, to) = direction(*pair);
         if let Some(content) = fields.remove(from) {

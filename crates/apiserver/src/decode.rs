@@ -26,11 +26,15 @@ pub(crate) fn document(
 
 /// The media type of the body without its parameters.
 pub(crate) fn content_type(headers: &HeaderMap) -> &str {
-    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     text.split(';').next().unwrap_or_default().trim()
 }
 
 /// One JSON value; serde_json refuses what is nested more than 128 deep.
 pub(crate) fn json(body: &Bytes) -> Result<Value, Failure> {
-    serde_json::from_slice(body).map_err(|error| Failure::bad_request(format!("the body is no JSON: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| Failure::bad_request(format!("the body is no JSON: {error}")))
 }

@@ -60,7 +60,11 @@ impl Failure {
     /// 404: no such path.
     #[must_use]
     pub fn no_such_path() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
     }
 
     /// 409: the name is taken.
@@ -116,7 +120,9 @@ impl Failure {
         };
         let message = format!("{} {name:?} is invalid: {all}", resource.qualified_kind());
         let mut failure = Self::about(422, "Invalid", message, resource, name);
-        failure.details.insert("kind".to_owned(), resource.kind.clone().into());
+        failure
+            .details
+            .insert("kind".to_owned(), resource.kind.clone().into());
         let causes = causes.iter().map(Cause::json).collect();
         failure.details.insert("causes".to_owned(), causes);
         failure
@@ -125,7 +131,11 @@ impl Failure {
     /// 410: the version asked for is no longer kept.
     #[must_use]
     pub fn expired(asked: u64, oldest: u64) -> Self {
-        Self::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
+        Self::new(
+            410,
+            "Expired",
+            format!("too old resource version: {asked} ({oldest})"),
+        )
     }
 
     /// 415: a body of a type that is not understood here.
@@ -153,9 +163,19 @@ impl Failure {
         status
     }
 
-    fn about(code: u16, reason: &'static str, message: String, resource: &Resource, name: &str) -> Self {
+    fn about(
+        code: u16,
+        reason: &'static str,
+        message: String,
+        resource: &Resource,
+        name: &str,
+    ) -> Self {
         let mut failure = Self::new(code, reason, message);
-        for (field, value) in [("name", name), ("group", &resource.group), ("kind", &resource.plural)] {
+        for (field, value) in [
+            ("name", name),
+            ("group", &resource.group),
+            ("kind", &resource.plural),
+        ] {
             if !value.is_empty() {
                 failure.details.insert(field.to_owned(), value.into());
             }
@@ -199,7 +219,11 @@ impl Cause {
     /// Any other problem.
     #[must_use]
     pub fn new(reason: &'static str, field: impl Into<String>, message: String) -> Self {
-        Self { reason, field: field.into(), message }
+        Self {
+            reason,
+            field: field.into(),
+            message,
+        }
     }
 
     fn json(&self) -> Value {
@@ -222,4 +246,3 @@ pub(crate) fn shown(value: &Value) -> String {
         None => text,
     }
 }
-

@@ -51,7 +51,13 @@ pub struct Event {
 
 impl Event {
     pub(crate) fn new(change: Change, old: Option<Arc<Object>>, new: Arc<Object>) -> Self {
-        Self { revision: new.revision, change, old, new, left: OnceLock::new() }
+        Self {
+            revision: new.revision,
+            change,
+            old,
+            new,
+            left: OnceLock::new(),
+        }
     }
 
     /// What a watcher sees whose selection is `matches`: nothing, or a change of its own view.
@@ -71,7 +77,13 @@ impl Event {
         let Some(old) = self.old.as_ref().filter(|_| self.change != Change::Deleted) else {
             return self.new.clone();
         };
-        let left = || Arc::new(Object::at(old.key.clone(), self.revision, old.value.clone()));
+        let left = || {
+            Arc::new(Object::at(
+                old.key.clone(),
+                self.revision,
+                old.value.clone(),
+            ))
+        };
         self.left.get_or_init(left).clone()
     }
 }
@@ -86,13 +98,20 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn new(start: u64, limit: usize) -> Self {
-        Self { events: VecDeque::new(), compacted: start, limit }
+        Self {
+            events: VecDeque::new(),
+            compacted: start,
+            limit,
+        }
     }
 
     pub(crate) fn push(&mut self, event: Arc<Event>) {
         self.events.push_back(event);
         while self.events.len() > self.limit {
-            let oldest = self.events.pop_front().expect("it is longer than its limit");
+            let oldest = self
+                .events
+                .pop_front()
+                .expect("it is longer than its limit");
             self.compacted = oldest.revision;
         }
     }
@@ -106,11 +125,16 @@ impl History {
     }
 
     /// The changes after `revision`, oldest first.
-    pub(crate) fn since(&self, revision: u64) -> Result<impl DoubleEndedIterator<Item = &Arc<Event>>, Failure> {
+    pub(crate) fn since(
+        &self,
+        revision: u64,
+    ) -> Result<impl DoubleEndedIterator<Item = &Arc<Event>>, Failure> {
         if revision < self.compacted {
             return Err(Failure::expired(revision, self.compacted));
         }
-        let start = self.events.partition_point(|event| event.revision <= revision);
+        let start = self
+            .events
+            .partition_point(|event| event.revision <= revision);
         Ok(self.events.range(start..))
     }
 }

@@ -49,28 +49,43 @@ impl Hub {
         self.next += 1;
         let index = self.homes.entry(selection.home.clone()).or_default();
         index.insert(selection.narrowest(), self.next);
-        self.watchers.insert(self.next, Watcher { selection, sender });
+        self.watchers
+            .insert(self.next, Watcher { selection, sender });
         (self.next, receiver)
     }
 
     /// Closes a watch; closing twice is fine.
     pub(crate) fn close(&mut self, id: u64) {
-        let Some(watcher) = self.watchers.remove(&id) else { return };
+        let Some(watcher) = self.watchers.remove(&id) else {
+            return;
+        };
         let home = &watcher.selection.home;
-        let Some(index) = self.homes.get_mut(home) else { return };
+        let Some(index) = self.homes.get_mut(home) else {
+            return;
+        };
         index.remove(&watcher.selection.narrowest(), id);
         if index.by.is_empty() {
             self.homes.remove(home);
         }
     }
 
+    /// Closes every watch.
+    pub(crate) fn close_all(&mut self) {
+        self.watchers.clear();
+        self.homes.clear();
+    }
+
     /// Tells those whom the change concerns, in the order in which they came.
     pub(crate) fn tell(&mut self, event: &Event) {
-        let Some(index) = self.homes.get(&event.new.key.home) else { return };
+        let Some(index) = self.homes.get(&event.new.key.home) else {
+            return;
+        };
         let mut closed = Vec::new();
         for id in index.concerned(event) {
             let watcher = &self.watchers[&id];
-            let Some(seen) = event.seen(|object| watcher.selection.matches(object)) else { continue };
+            let Some(seen) = event.seen(|object| watcher.selection.matches(object)) else {
+                continue;
+            };
             if watcher.sender.try_send(seen).is_err() {
                 closed.push(id);
             }
@@ -101,7 +116,9 @@ impl Index {
                 self.by.remove(narrowest);
             }
         }
-        let Narrowest::Field(path, _) = narrowest else { return };
+        let Narrowest::Field(path, _) = narrowest else {
+            return;
+        };
         if let Some(count) = self.paths.get_mut(path) {
             *count -= 1;
             if *count == 0 {
@@ -119,9 +136,16 @@ impl Index {
             Narrowest::Namespace(key.namespace.clone()),
         ];
         for object in event.old.iter().chain([&event.new]) {
-            let look = |path: &String| Narrowest::Field(path.clone(), text_at(&object.value, path).into_owned());
+            let look = |path: &String| {
+                Narrowest::Field(path.clone(), text_at(&object.value, path).into_owned())
+            };
             looks.extend(self.paths.keys().map(look));
         }
-        looks.iter().filter_map(|look| self.by.get(look)).flatten().copied().collect()
+        looks
+            .iter()
+            .filter_map(|look| self.by.get(look))
+            .flatten()
+            .copied()
+            .collect()
     }
 }

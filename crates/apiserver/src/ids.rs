@@ -24,14 +24,20 @@ impl Ids {
         let mut seed = [0; 16];
         seed[..8].copy_from_slice(&draw());
         seed[8..].copy_from_slice(&draw());
-        Self { seed, drawn: AtomicU64::new(0) }
+        Self {
+            seed,
+            drawn: AtomicU64::new(0),
+        }
     }
 
     /// The same in every run.
     pub(crate) fn seeded(seed: u64) -> Self {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        Self { seed: bytes, drawn: AtomicU64::new(0) }
+        Self {
+            seed: bytes,
+            drawn: AtomicU64::new(0),
+        }
     }
 
     /// A uid in the form of a random UUID (RFC 9562 §5.4).
@@ -40,20 +46,39 @@ impl Ids {
         bytes.copy_from_slice(&self.draw()[..16]);
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
-        let hex = |range: std::ops::Range<usize>| bytes[range].iter().map(|b| format!("{b:02x}")).collect::<String>();
-        format!("{}-{}-{}-{}-{}", hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16))
+        let hex = |range: std::ops::Range<usize>| {
+            bytes[range]
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect::<String>()
+        };
+        format!(
+            "{}-{}-{}-{}-{}",
+            hex(0..4),
+            hex(4..6),
+            hex(6..8),
+            hex(8..10),
+            hex(10..16)
+        )
     }
 
     /// What follows `generateName`.
     pub(crate) fn suffix(&self) -> String {
         let drawn = self.draw();
-        let letters = drawn.iter().take(SUFFIX_CHARS).map(|b| LETTERS[usize::from(*b) % LETTERS.len()]);
+        let letters = drawn
+            .iter()
+            .take(SUFFIX_CHARS)
+            .map(|b| LETTERS[usize::from(*b) % LETTERS.len()]);
         letters.map(char::from).collect()
     }
 
     fn draw(&self) -> [u8; 32] {
         let n = self.drawn.fetch_add(1, Ordering::Relaxed);
-        Sha256::new().chain_update(self.seed).chain_update(n.to_le_bytes()).finalize().into()
+        Sha256::new()
+            .chain_update(self.seed)
+            .chain_update(n.to_le_bytes())
+            .finalize()
+            .into()
     }
 }
 

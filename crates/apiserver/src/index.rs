@@ -34,23 +34,39 @@ struct Shelf {
 impl Objects {
     /// Prepares a resource whose objects are also found by the values at `paths`.
     pub(crate) fn prepare(&mut self, home: Arc<Home>, paths: Vec<String>) {
-        self.homes.insert(home, Shelf { paths, ..Shelf::default() });
+        self.homes.insert(
+            home,
+            Shelf {
+                paths,
+                ..Shelf::default()
+            },
+        );
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<&Arc<Object>> {
-        self.homes.get(&key.home)?.objects.get(&(key.namespace.clone(), key.name.clone()))
+        self.homes
+            .get(&key.home)?
+            .objects
+            .get(&(key.namespace.clone(), key.name.clone()))
     }
 
     pub(crate) fn insert(&mut self, object: Arc<Object>) {
         self.forget(&object.key);
         for uid in owner_uids(&object.value) {
-            self.dependents.entry(uid.to_owned()).or_default().insert(object.key.clone());
+            self.dependents
+                .entry(uid.to_owned())
+                .or_default()
+                .insert(object.key.clone());
         }
         let shelf = self.homes.entry(object.key.home.clone()).or_default();
         let place = place(&object.key);
         for path in &shelf.paths {
             let value = text_at(&object.value, path).into_owned();
-            shelf.by_field.entry((path.clone(), value)).or_default().insert(place.clone());
+            shelf
+                .by_field
+                .entry((path.clone(), value))
+                .or_default()
+                .insert(place.clone());
         }
         shelf.objects.insert(place, object);
     }
@@ -61,9 +77,13 @@ impl Objects {
 
     /// Takes the object out of everything.
     fn forget(&mut self, key: &Key) {
-        let Some(shelf) = self.homes.get_mut(&key.home) else { return };
+        let Some(shelf) = self.homes.get_mut(&key.home) else {
+            return;
+        };
         let place = place(key);
-        let Some(old) = shelf.objects.remove(&place) else { return };
+        let Some(old) = shelf.objects.remove(&place) else {
+            return;
+        };
         for path in &shelf.paths {
             let entry = (path.clone(), text_at(&old.value, path).into_owned());
             drop_from(&mut shelf.by_field, &entry, &place);
@@ -80,10 +100,13 @@ impl Objects {
 
     /// The selected objects in key order, starting after a place.
     pub(crate) fn select(&self, selection: &Selection, after: Option<&Place>) -> Vec<Arc<Object>> {
-        let Some(shelf) = self.homes.get(&selection.home) else { return Vec::new() };
+        let Some(shelf) = self.homes.get(&selection.home) else {
+            return Vec::new();
+        };
         let later = |place: &Place| after.is_none_or(|after| place > after);
         let candidates = shelf.candidates(selection, after);
-        let chosen = candidates.filter(|object| later(&place(&object.key)) && selection.matches(object));
+        let chosen =
+            candidates.filter(|object| later(&place(&object.key)) && selection.matches(object));
         chosen.cloned().collect()
     }
 
@@ -92,14 +115,14 @@ impl Objects {
         self.dependents.get(uid).into_iter().flatten()
     }
 
-    /// The uids that somebody names as an owner.
-    pub(crate) fn owners(&self) -> impl Iterator<Item = &String> {
-        self.dependents.keys()
-    }
-
     /// The objects of a namespace, over all resources.
-    pub(crate) fn in_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Object>> {
-        self.homes.values().flat_map(move |shelf| shelf.in_namespace(namespace, None))
+    pub(crate) fn in_namespace<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Object>> {
+        self.homes
+            .values()
+            .flat_map(move |shelf| shelf.in_namespace(namespace, None))
     }
 }
 
@@ -117,7 +140,11 @@ impl Shelf {
             }
             _ => match &selection.namespace {
                 Some(namespace) => Box::new(self.in_namespace(namespace, after)),
-                None => Box::new(self.objects.range((lower(after.cloned()), Bound::Unbounded)).map(|(_, o)| o)),
+                None => Box::new(
+                    self.objects
+                        .range((lower(after.cloned()), Bound::Unbounded))
+                        .map(|(_, o)| o),
+                ),
             },
         }
     }
@@ -133,7 +160,9 @@ impl Shelf {
             _ => Bound::Included(first),
         };
         let range = self.objects.range((start, Bound::Unbounded));
-        range.take_while(move |((ns, _), _)| ns == namespace).map(|(_, object)| object)
+        range
+            .take_while(move |((ns, _), _)| ns == namespace)
+            .map(|(_, object)| object)
     }
 }
 
@@ -156,5 +185,8 @@ fn drop_from<K: Ord, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value:
 /// The uids of the owners that a document names.
 fn owner_uids(value: &Value) -> impl Iterator<Item = &str> {
     let owners = meta(value).get("ownerReferences").and_then(Value::as_array);
-    owners.into_iter().flatten().filter_map(|owner| owner.get("uid").and_then(Value::as_str))
+    owners
+        .into_iter()
+        .flatten()
+        .filter_map(|owner| owner.get("uid").and_then(Value::as_str))
 }

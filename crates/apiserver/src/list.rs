@@ -29,7 +29,11 @@ struct Continue {
     after: (String, String),
 }
 
-pub(crate) fn list(server: &Server, request: &Request, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
+pub(crate) fn list(
+    server: &Server,
+    request: &Request,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Failure> {
     let render = Render::of(server, request, headers)?;
     let selection = selection(request)?;
     let start = Continue::of(request)?;
@@ -39,7 +43,12 @@ pub(crate) fn list(server: &Server, request: &Request, headers: &HeaderMap) -> R
     let after = start.as_ref().map(|start| &start.after);
     let mut objects = objects_at(&state, &selection, revision, after)?;
     drop(state);
-    let metadata = page(&mut objects, request.query.limit, revision, selection_is_open(&selection));
+    let metadata = page(
+        &mut objects,
+        request.query.limit,
+        revision,
+        selection_is_open(&selection),
+    );
     Ok(body::json(200, render.list(&objects, metadata)))
 }
 
@@ -48,17 +57,24 @@ pub(crate) fn selection(request: &Request) -> Result<Selection, Failure> {
     let query = &request.query;
     let version = request.served();
     let accept = |path: &str| {
-        let known = matches!(path, "metadata.name" | "metadata.namespace") || version.selectable.iter().any(|p| p == path);
+        let known = matches!(path, "metadata.name" | "metadata.namespace")
+            || version.selectable.iter().any(|p| p == path);
         known.then(|| convert::stored_path(version, path))
     };
     let labels = LabelSelector::parse(&query.label_selector).map_err(Failure::bad_request)?;
-    let fields = FieldSelector::parse(&query.field_selector, accept).map_err(Failure::bad_request)?;
+    let fields =
+        FieldSelector::parse(&query.field_selector, accept).map_err(Failure::bad_request)?;
     let namespace = match request.namespace.as_str() {
         "" => fields.wanted("metadata.namespace").map(str::to_owned),
         namespace => Some(namespace.to_owned()),
     };
     let home = Arc::new(request.resource.home.clone());
-    Ok(Selection { home, namespace, labels, fields })
+    Ok(Selection {
+        home,
+        namespace,
+        labels,
+        fields,
+    })
 }
 
 /// A version that this server has not reached yet cannot be served.
@@ -67,11 +83,17 @@ pub(crate) fn refuse_future(state: &State, version: &str) -> Result<(), Failure>
     if asked <= state.revision() {
         return Ok(());
     }
-    let message = format!("Too large resource version: {asked}, current: {}", state.revision());
+    let message = format!(
+        "Too large resource version: {asked}, current: {}",
+        state.revision()
+    );
     let mut failure = Failure::new(504, "Timeout", message);
-    let causes = json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]);
+    let causes =
+        json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]);
     failure.details.insert("causes".to_owned(), causes);
-    failure.details.insert("retryAfterSeconds".to_owned(), 1.into());
+    failure
+        .details
+        .insert("retryAfterSeconds".to_owned(), 1.into());
     Err(failure)
 }
 
@@ -80,9 +102,10 @@ fn snapshot(state: &State, request: &Request, start: Option<&Continue>) -> Resul
     let query = &request.query;
     match (start, query.version_match) {
         (Some(start), _) => Ok(start.revision),
-        (None, Some(VersionMatch::Exact)) => {
-            query.resource_version.parse().map_err(|_| Failure::bad_request("resourceVersion must be a number"))
-        }
+        (None, Some(VersionMatch::Exact)) => query
+            .resource_version
+            .parse()
+            .map_err(|_| Failure::bad_request("resourceVersion must be a number")),
         (None, _) => Ok(state.revision()),
     }
 }
@@ -95,17 +118,33 @@ fn objects_at(
     after: Option<&(String, String)>,
 ) -> Result<Vec<Arc<Object>>, Failure> {
     if revision > state.revision() {
-        return Err(Failure::bad_request("the continue token is from another server"));
+        return Err(Failure::bad_request(
+            "the continue token is from another server",
+        ));
     }
     if revision == state.revision() {
         return Ok(state.objects.select(selection, after));
     }
-    let mut all: BTreeMap<_, _> = state.objects.select(selection, after).into_iter().map(|o| (place(&o.key), o)).collect();
+    let mut all: BTreeMap<_, _> = state
+        .objects
+        .select(selection, after)
+        .into_iter()
+        .map(|o| (place(&o.key), o))
+        .collect();
     let later = |object: &Object| after.is_none_or(|after| place(&object.key) > *after);
     // Undone from the newest to the oldest, so that the first state after the snapshot decides.
-    for event in state.history.since(revision)?.rev().filter(|event| event.new.key.home == selection.home) {
+    for event in state
+        .history
+        .since(revision)?
+        .rev()
+        .filter(|event| event.new.key.home == selection.home)
+    {
         all.remove(&place(&event.new.key));
-        if let Some(old) = event.old.as_ref().filter(|old| selection.matches(old) && later(old)) {
+        if let Some(old) = event
+            .old
+            .as_ref()
+            .filter(|old| selection.matches(old) && later(old))
+        {
             all.insert(place(&old.key), old.clone());
         }
     }
@@ -121,7 +160,12 @@ fn page(objects: &mut Vec<Arc<Object>>, limit: usize, revision: u64, count: bool
     let remaining = objects.len() - limit;
     objects.truncate(limit);
     let last = objects.last().expect("the limit is not zero");
-    metadata["continue"] = Continue { revision, after: place(&last.key) }.token().into();
+    metadata["continue"] = Continue {
+        revision,
+        after: place(&last.key),
+    }
+    .token()
+    .into();
     if count {
         metadata["remainingItemCount"] = remaining.into();
     }
@@ -139,7 +183,9 @@ impl Continue {
             "" => Ok(None),
             token => {
                 let parsed = Self::parse(token);
-                parsed.map(Some).ok_or_else(|| Failure::bad_request("continue key is not valid"))
+                parsed
+                    .map(Some)
+                    .ok_or_else(|| Failure::bad_request("continue key is not valid"))
             }
         }
     }
@@ -151,6 +197,9 @@ impl Continue {
     fn parse(token: &str) -> Option<Self> {
         let (revision, after) = token.strip_prefix("v1.")?.split_once('.')?;
         let (namespace, name) = after.split_once('/')?;
-        Some(Self { revision: revision.parse().ok()?, after: (namespace.to_owned(), name.to_owned()) })
+        Some(Self {
+            revision: revision.parse().ok()?,
+            after: (namespace.to_owned(), name.to_owned()),
+        })
     }
 }

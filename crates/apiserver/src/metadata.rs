@@ -49,11 +49,17 @@ const SERVER_FIELDS: &[&str] = &[
 /// When a field has the wrong type.
 pub(crate) fn normalise(value: &mut Value) -> Result<Vec<String>, String> {
     let given = meta(value);
-    let unknown = given.keys().filter(|field| !FIELDS.contains(&field.as_str()));
+    let unknown = given
+        .keys()
+        .filter(|field| !FIELDS.contains(&field.as_str()));
     let unknown = unknown.map(|field| format!("metadata.{field}")).collect();
     let typed: ObjectMeta = serde_json::from_value(Value::Object(given.clone()))
         .map_err(|error| format!("metadata does not fit ObjectMeta: {error}"))?;
-    let typed = ObjectMeta { managed_fields: None, self_link: None, ..typed };
+    let typed = ObjectMeta {
+        managed_fields: None,
+        self_link: None,
+        ..typed
+    };
     let mut plain = serde_json::to_value(typed).map_err(|error| format!("metadata: {error}"))?;
     if let Some(fields) = plain.as_object_mut() {
         fields.retain(|_, field| !is_empty(field));
@@ -99,9 +105,15 @@ pub(crate) fn problems(resource: &Resource, value: &Value) -> Vec<Cause> {
 }
 
 fn name_problems(resource: &Resource, fields: &Map<String, Value>, causes: &mut Vec<Cause>) {
-    let name = fields.get("name").and_then(Value::as_str).unwrap_or_default();
+    let name = fields
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if name.is_empty() {
-        causes.push(Cause::required("metadata.name", "name or generateName is required"));
+        causes.push(Cause::required(
+            "metadata.name",
+            "name or generateName is required",
+        ));
         return;
     }
     let checked = match resource.is_namespace() {
@@ -116,7 +128,11 @@ fn name_problems(resource: &Resource, fields: &Map<String, Value>, causes: &mut 
 fn label_problems(fields: &Map<String, Value>, causes: &mut Vec<Cause>) {
     for (key, value) in entries(fields, "labels") {
         if let Err(why) = names::check_label_key(key) {
-            causes.push(Cause::invalid("metadata.labels", &key.as_str().into(), &why));
+            causes.push(Cause::invalid(
+                "metadata.labels",
+                &key.as_str().into(),
+                &why,
+            ));
         }
         if let Err(why) = names::check_label_value(value.as_str().unwrap_or_default()) {
             causes.push(Cause::invalid("metadata.labels", value, &why));
@@ -129,12 +145,20 @@ fn annotation_problems(fields: &Map<String, Value>, causes: &mut Vec<Cause>) {
     for (key, value) in entries(fields, "annotations") {
         bytes += key.len() + value.as_str().unwrap_or_default().len();
         if let Err(why) = names::check_label_key(&key.to_lowercase()) {
-            causes.push(Cause::invalid("metadata.annotations", &key.as_str().into(), &why));
+            causes.push(Cause::invalid(
+                "metadata.annotations",
+                &key.as_str().into(),
+                &why,
+            ));
         }
     }
     if bytes > ANNOTATION_BYTES_MAX {
         let message = format!("Too long: may not be more than {ANNOTATION_BYTES_MAX} bytes");
-        causes.push(Cause::new("FieldValueTooLong", "metadata.annotations", message));
+        causes.push(Cause::new(
+            "FieldValueTooLong",
+            "metadata.annotations",
+            message,
+        ));
     }
 }
 
@@ -158,17 +182,27 @@ fn owner_problems(fields: &Map<String, Value>, causes: &mut Vec<Cause>) {
     let mut controller = None;
     for (index, owner) in owners.into_iter().flatten().enumerate() {
         for field in ["apiVersion", "kind", "name", "uid"] {
-            if owner.get(field).and_then(Value::as_str).is_none_or(str::is_empty) {
+            if owner
+                .get(field)
+                .and_then(Value::as_str)
+                .is_none_or(str::is_empty)
+            {
                 let path = format!("metadata.ownerReferences[{index}].{field}");
                 causes.push(Cause::invalid(path, &"".into(), "must not be empty"));
             }
         }
-        if owner.get("controller").and_then(Value::as_bool) == Some(true) && controller.replace(index).is_some() {
+        if owner.get("controller").and_then(Value::as_bool) == Some(true)
+            && controller.replace(index).is_some()
+        {
             let why = "Only one reference can have Controller set to true";
             causes.push(Cause::invalid("metadata.ownerReferences", owner, why));
         }
     }
-    too_many("metadata.ownerReferences", owners.map_or(0, Vec::len), causes);
+    too_many(
+        "metadata.ownerReferences",
+        owners.map_or(0, Vec::len),
+        causes,
+    );
 }
 
 fn too_many(field: &str, n: usize, causes: &mut Vec<Cause>) {
@@ -185,21 +219,39 @@ pub(crate) fn change_problems(new: &Value, old: &Value) -> Vec<Cause> {
         if let Some(given) = meta(new).get(field)
             && Some(given) != meta(old).get(field)
         {
-            causes.push(Cause::invalid(format!("metadata.{field}"), given, "field is immutable"));
+            causes.push(Cause::invalid(
+                format!("metadata.{field}"),
+                given,
+                "field is immutable",
+            ));
         }
     }
     let before = finalizers(old);
-    let added: Vec<&str> = finalizers(new).into_iter().filter(|f| !before.contains(f)).collect();
+    let added: Vec<&str> = finalizers(new)
+        .into_iter()
+        .filter(|f| !before.contains(f))
+        .collect();
     if is_deleting(old) && !added.is_empty() {
         let detail = format!(
             "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-            added.iter().map(|f| format!("{f:?}")).collect::<Vec<_>>().join(", ")
+            added
+                .iter()
+                .map(|f| format!("{f:?}"))
+                .collect::<Vec<_>>()
+                .join(", ")
         );
         causes.push(Cause::forbidden("metadata.finalizers", &detail));
     }
     causes
 }
 
-fn entries<'a>(fields: &'a Map<String, Value>, field: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
-    fields.get(field).and_then(Value::as_object).into_iter().flatten()
+fn entries<'a>(
+    fields: &'a Map<String, Value>,
+    field: &str,
+) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    fields
+        .get(field)
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
 }

@@ -107,7 +107,16 @@ mod tests {
         for good in ["a", "a-b", "a.b-c.d", "0"] {
             check_subdomain(good).expect(good);
         }
-        for bad in ["", "A", "-a", "a-", "a..b", "a_b", "a/b", &"a".repeat(NAME_CHARS_MAX + 1)] {
+        for bad in [
+            "",
+            "A",
+            "-a",
+            "a-",
+            "a..b",
+            "a_b",
+            "a/b",
+            &"a".repeat(NAME_CHARS_MAX + 1),
+        ] {
             check_subdomain(bad).expect_err(bad);
         }
         check_dns_label("a.b").expect_err("a label has no dots");
@@ -119,7 +128,15 @@ mod tests {
         for good in ["a", "a.b/c", "groma.dev/host", "A_b.c-d"] {
             check_label_key(good).expect(good);
         }
-        for bad in ["", "/a", "a/", "A/b", "a b", "_a", &"a".repeat(LABEL_CHARS_MAX + 1)] {
+        for bad in [
+            "",
+            "/a",
+            "a/",
+            "A/b",
+            "a b",
+            "_a",
+            &"a".repeat(LABEL_CHARS_MAX + 1),
+        ] {
             check_label_key(bad).expect_err(bad);
         }
     }

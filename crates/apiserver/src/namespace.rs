@@ -24,11 +24,18 @@ pub(crate) fn finish(resource: &Resource, mut value: Value) -> Value {
 }
 
 /// Whether an object may be created where it wants to live.
-pub(crate) fn admits(state: &State, registry: &Registry, resource: &Resource, key: &Key) -> Result<(), Failure> {
+pub(crate) fn admits(
+    state: &State,
+    registry: &Registry,
+    resource: &Resource,
+    key: &Key,
+) -> Result<(), Failure> {
     if key.namespace.is_empty() {
         return Ok(());
     }
-    let namespaces = registry.get("", "namespaces").expect("namespaces are built in");
+    let namespaces = registry
+        .get("", "namespaces")
+        .expect("namespaces are built in");
     let Some(namespace) = state.latest(&namespaces.key("", &key.namespace)) else {
         return Err(Failure::not_found(namespaces, &key.namespace));
     };
@@ -49,7 +56,11 @@ pub(crate) fn admits(state: &State, registry: &Registry, resource: &Resource, ke
 /// Whether an object may be deleted at all.
 pub(crate) fn may_go(resource: &Resource, key: &Key) -> Result<(), Failure> {
     if resource.is_namespace() && key.name == DEFAULT {
-        return Err(Failure::forbidden(resource, &key.name, "this namespace may not be deleted"));
+        return Err(Failure::forbidden(
+            resource,
+            &key.name,
+            "this namespace may not be deleted",
+        ));
     }
     Ok(())
 }

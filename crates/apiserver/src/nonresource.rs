@@ -14,10 +14,17 @@ pub(crate) fn answer(server: &Server, head: &Parts) -> Result<Response<Body>, Fa
         return Err(Failure::method_not_allowed());
     }
     match head.uri.path().trim_end_matches('/') {
-        "/healthz" | "/livez" | "/readyz" => Ok(body::typed(200, "text/plain; charset=utf-8", "ok")),
-        "/version" => Ok(body::json(200, json!({"major": "1", "minor": "36"}).to_string())),
+        "/healthz" | "/livez" | "/readyz" => {
+            Ok(body::typed(200, "text/plain; charset=utf-8", "ok"))
+        }
+        "/version" => Ok(body::json(
+            200,
+            json!({"major": "1", "minor": "36"}).to_string(),
+        )),
         path if path.starts_with(openapi::ROOT) => {
-            server.documents().answer(path, head.uri.query().unwrap_or_default(), &head.headers)
+            server
+                .documents()
+                .answer(path, head.uri.query().unwrap_or_default(), &head.headers)
         }
         _ => Err(Failure::no_such_path()),
     }

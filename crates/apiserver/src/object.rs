@@ -47,13 +47,23 @@ impl Object {
     pub(crate) fn at(key: Key, revision: u64, mut value: Value) -> Self {
         meta_mut(&mut value).insert("resourceVersion".to_owned(), revision.to_string().into());
         let json = Bytes::from(value.to_string());
-        Self { key, revision, value, json }
+        Self {
+            key,
+            revision,
+            value,
+            json,
+        }
     }
 
     /// The object as it would be if it were written: without a version.
     pub(crate) fn unwritten(key: Key, value: Value) -> Self {
         let json = Bytes::from(value.to_string());
-        Self { key, revision: 0, value, json }
+        Self {
+            key,
+            revision: 0,
+            value,
+            json,
+        }
     }
 
     /// Its uid.
@@ -66,36 +76,54 @@ impl Object {
 /// The metadata of a document; empty if it has none.
 pub(crate) fn meta(value: &Value) -> &Map<String, Value> {
     static EMPTY: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
-    value.get("metadata").and_then(Value::as_object).unwrap_or(&EMPTY)
+    value
+        .get("metadata")
+        .and_then(Value::as_object)
+        .unwrap_or(&EMPTY)
 }
 
 /// The metadata of a document, made if it has none. The document must be an object.
 pub(crate) fn meta_mut(value: &mut Value) -> &mut Map<String, Value> {
-    let fields = value.as_object_mut().expect("every document was checked to be a JSON object");
-    let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    let fields = value
+        .as_object_mut()
+        .expect("every document was checked to be a JSON object");
+    let metadata = fields
+        .entry("metadata")
+        .or_insert_with(|| Value::Object(Map::new()));
     if !metadata.is_object() {
         *metadata = Value::Object(Map::new());
     }
-    metadata.as_object_mut().expect("it was just made an object")
+    metadata
+        .as_object_mut()
+        .expect("it was just made an object")
 }
 
 /// A text field of the metadata; empty if absent.
 pub(crate) fn meta_text<'a>(value: &'a Value, field: &str) -> &'a str {
-    meta(value).get(field).and_then(Value::as_str).unwrap_or_default()
+    meta(value)
+        .get(field)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// The finalizers, in their order.
 pub(crate) fn finalizers(value: &Value) -> Vec<&str> {
     let list = meta(value).get("finalizers").and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(Value::as_str).collect()
+    list.into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 /// Whether deletion was asked for.
 pub(crate) fn is_deleting(value: &Value) -> bool {
-    meta(value).get("deletionTimestamp").is_some_and(Value::is_string)
+    meta(value)
+        .get("deletionTimestamp")
+        .is_some_and(Value::is_string)
 }
 
 /// The value at a dotted path of field names, such as `spec.host`.
 pub(crate) fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.').try_fold(value, |value, field| value.get(field))
+    path.split('.')
+        .try_fold(value, |value, field| value.get(field))
 }

@@ -36,14 +36,19 @@ impl DeleteOptions {
     pub(crate) fn parse(query: &Query, body: &Bytes) -> Result<Self, Failure> {
         let given: Given = match body.is_empty() {
             true => Given::default(),
-            false => serde_json::from_slice(body)
-                .map_err(|error| Failure::bad_request(format!("the body is no DeleteOptions: {error}")))?,
+            false => serde_json::from_slice(body).map_err(|error| {
+                Failure::bad_request(format!("the body is no DeleteOptions: {error}"))
+            })?,
         };
         let preconditions = given.preconditions.unwrap_or_default();
-        let policy = given.propagation_policy.as_deref().filter(|policy| !policy.is_empty());
-        let policy = policy.map(propagation).transpose().map_err(|why| {
-            Failure::bad_request(format!("propagationPolicy: {why}"))
-        })?;
+        let policy = given
+            .propagation_policy
+            .as_deref()
+            .filter(|policy| !policy.is_empty());
+        let policy = policy
+            .map(propagation)
+            .transpose()
+            .map_err(|why| Failure::bad_request(format!("propagationPolicy: {why}")))?;
         let in_body = policy.or(given.orphan_dependents.map(orphan));
         Ok(Self {
             preconditions: Preconditions {

@@ -21,11 +21,17 @@ pub(crate) enum Patch {
 }
 
 impl Patch {
-    pub(crate) fn parse(headers: &HeaderMap, body: &Bytes, _resource: &Resource) -> Result<Self, Failure> {
+    pub(crate) fn parse(
+        headers: &HeaderMap,
+        body: &Bytes,
+        _resource: &Resource,
+    ) -> Result<Self, Failure> {
         match decode::content_type(headers) {
             "application/json-patch+json" => Self::parse_json(body),
             "application/merge-patch+json" => Ok(Self::Merge(decode::json(body)?)),
-            other => Err(Failure::unsupported_media_type(format!("patches of type {other:?} are not supported"))),
+            other => Err(Failure::unsupported_media_type(format!(
+                "patches of type {other:?} are not supported"
+            ))),
         }
     }
 
@@ -43,13 +49,20 @@ impl Patch {
     }
 
     /// The document with the patch applied.
-    pub(crate) fn apply(&self, mut value: Value, resource: &Resource, name: &str) -> Result<Value, Failure> {
+    pub(crate) fn apply(
+        &self,
+        mut value: Value,
+        resource: &Resource,
+        name: &str,
+    ) -> Result<Value, Failure> {
         match self {
             Self::Json(patch) => {
                 json_patch::patch(&mut value, patch).map_err(|error| {
                     let cause = Cause::invalid("patch", &Value::Null, &error.to_string());
                     let mut failure = Failure::invalid(resource, name, &[cause]);
-                    failure.message = format!("the server rejected our request due to an error in our request: {error}");
+                    failure.message = format!(
+                        "the server rejected our request due to an error in our request: {error}"
+                    );
                     failure
                 })?;
             }

@@ -29,7 +29,12 @@ const LIST: &[&str] = &[
     "watch",
 ];
 const WRITE: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];
-const DELETE: &[&str] = &["dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"];
+const DELETE: &[&str] = &[
+    "dryRun",
+    "gracePeriodSeconds",
+    "orphanDependents",
+    "propagationPolicy",
+];
 
 /// What the parameters of one request mean.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,7 +128,9 @@ pub(crate) enum Allowed {
 impl Query {
     pub(crate) fn parse(text: &str, allowed: Allowed) -> Result<Self, Failure> {
         if text.len() > QUERY_BYTES_MAX {
-            return Err(Failure::bad_request(format!("the query is longer than {QUERY_BYTES_MAX} bytes")));
+            return Err(Failure::bad_request(format!(
+                "the query is longer than {QUERY_BYTES_MAX} bytes"
+            )));
         }
         let mut query = Self::default();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
@@ -131,7 +138,8 @@ impl Query {
                 let message = format!("query parameter {name:?} is not honoured for this request");
                 return Err(Failure::bad_request(message));
             }
-            let refuse = |why| Failure::bad_request(format!("query parameter {name}={value}: {why}"));
+            let refuse =
+                |why| Failure::bad_request(format!("query parameter {name}={value}: {why}"));
             query.set(&name, &value).map_err(refuse)?;
         }
         query.check()?;
@@ -176,16 +184,22 @@ impl Query {
             return forbidden("continue is forbidden for watch");
         }
         if self.initial_events.is_some() && self.version_match != Some(VersionMatch::NotOlderThan) {
-            return forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+            return forbidden(
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            );
         }
         if self.watch && self.version_match.is_some() && self.initial_events.is_none() {
-            return forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+            return forbidden(
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            );
         }
         if self.watch {
             return Ok(());
         }
         match (self.version_match, self.resource_version.as_str()) {
-            (Some(_), "") => forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"),
+            (Some(_), "") => {
+                forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided")
+            }
             (Some(VersionMatch::Exact), "0") => {
                 forbidden("resourceVersionMatch=Exact is forbidden for resourceVersion=0")
             }
@@ -225,7 +239,9 @@ fn truth(value: &str) -> Result<bool, String> {
 }
 
 fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {
-    value.parse().map_err(|_| "must be a whole number, not negative".to_owned())
+    value
+        .parse()
+        .map_err(|_| "must be a whole number, not negative".to_owned())
 }
 
 fn version(value: &str) -> Result<String, String> {
@@ -259,7 +275,9 @@ fn dry_run(value: &str) -> Result<bool, String> {
 
 fn field_manager(value: &str) -> Result<(), String> {
     if value.len() > FIELD_MANAGER_CHARS_MAX || value.chars().any(char::is_control) {
-        return Err(format!("must be at most {FIELD_MANAGER_CHARS_MAX} printable characters"));
+        return Err(format!(
+            "must be at most {FIELD_MANAGER_CHARS_MAX} printable characters"
+        ));
     }
     Ok(())
 }
@@ -283,7 +301,11 @@ pub(crate) fn propagation(value: &str) -> Result<Propagation, String> {
 }
 
 pub(crate) fn orphan(orphan: bool) -> Propagation {
-    if orphan { Propagation::Orphan } else { Propagation::Background }
+    if orphan {
+        Propagation::Orphan
+    } else {
+        Propagation::Background
+    }
 }
 
 fn include_object(value: &str) -> Result<IncludeObject, String> {
@@ -323,7 +345,10 @@ mod tests {
             ("limit=-1", Allowed::List),
             ("propagationPolicy=Never", Allowed::Delete),
             ("resourceVersionMatch=Exact", Allowed::List),
-            ("resourceVersionMatch=Exact&resourceVersion=0", Allowed::List),
+            (
+                "resourceVersionMatch=Exact&resourceVersion=0",
+                Allowed::List,
+            ),
             ("sendInitialEvents=true&watch=true", Allowed::List),
             ("continue=x&resourceVersion=5", Allowed::List),
         ];

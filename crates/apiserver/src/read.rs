@@ -9,7 +9,11 @@ use crate::render::Render;
 use crate::request::Request;
 use crate::server::Server;
 
-pub(crate) fn get(server: &Server, request: &Request, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
+pub(crate) fn get(
+    server: &Server,
+    request: &Request,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Failure> {
     let render = Render::of(server, request, headers)?;
     let key = request.resource.key(&request.namespace, &request.name);
     let state = server.state();

@@ -21,15 +21,21 @@ impl Registry {
     pub fn new(crds: &[CustomResourceDefinition]) -> Result<Self, String> {
         let mut resources = BTreeMap::new();
         for resource in builtin::resources() {
-            resources.insert((resource.group.clone(), resource.plural.clone()), Arc::new(resource));
+            resources.insert(
+                (resource.group.clone(), resource.plural.clone()),
+                Arc::new(resource),
+            );
         }
         for crd in crds {
             let name = crd.metadata.name.clone().unwrap_or_default();
             let made = Resource::from_crd(crd);
-            let resource = made.map_err(|why| format!("cannot serve CustomResourceDefinition {name}: {why}"))?;
+            let resource =
+                made.map_err(|why| format!("cannot serve CustomResourceDefinition {name}: {why}"))?;
             let key = (resource.group.clone(), resource.plural.clone());
             if resources.insert(key, Arc::new(resource)).is_some() {
-                return Err(format!("cannot serve CustomResourceDefinition {name}: its names are taken"));
+                return Err(format!(
+                    "cannot serve CustomResourceDefinition {name}: its names are taken"
+                ));
             }
         }
         Ok(Self { resources })
@@ -57,7 +63,9 @@ impl Registry {
     pub fn by_kind(&self, api_version: &str, kind: &str) -> Option<(&Arc<Resource>, String)> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let resource = self.all().find(|r| r.group == group && r.kind == kind)?;
-        resource.version(version).map(|found| (resource, found.name.clone()))
+        resource
+            .version(version)
+            .map(|found| (resource, found.name.clone()))
     }
 
     /// The resource of a kind in a group, whatever the version.

@@ -42,11 +42,17 @@ pub(crate) struct Render {
 
 impl Render {
     /// How to answer that request.
-    pub(crate) fn of(server: &Server, request: &Request, headers: &HeaderMap) -> Result<Self, Failure> {
+    pub(crate) fn of(
+        server: &Server,
+        request: &Request,
+        headers: &HeaderMap,
+    ) -> Result<Self, Failure> {
         let include = request.query.include_object;
         let form = form(headers)?;
         if include.is_some() && form != Form::Table {
-            return Err(Failure::bad_request("includeObject is only honoured for tables"));
+            return Err(Failure::bad_request(
+                "includeObject is only honoured for tables",
+            ));
         }
         Ok(Self {
             form,
@@ -59,7 +65,9 @@ impl Render {
     }
 
     fn version(&self) -> &Version {
-        self.resource.version(&self.version).expect("the request was made with a served version")
+        self.resource
+            .version(&self.version)
+            .expect("the request was made with a served version")
     }
 
     /// One object.
@@ -80,21 +88,35 @@ impl Render {
             convert::served(&self.resource, self.version(), &object.value).into_owned()
         };
         let (api_version, kind, items): (_, _, Vec<Value>) = match self.form {
-            Form::Whole if !self.pretty && self.is_stored_form() => return self.joined(objects, &metadata),
+            Form::Whole if !self.pretty && self.is_stored_form() => {
+                return self.joined(objects, &metadata);
+            }
             Form::Whole => {
                 let api_version = self.resource.api_version(&self.version);
-                (api_version, self.resource.list_kind.clone(), objects.iter().map(served).collect())
+                (
+                    api_version,
+                    self.resource.list_kind.clone(),
+                    objects.iter().map(served).collect(),
+                )
             }
             Form::Metadata => {
-                let items = objects.iter().map(|object| partial(&object.value)).collect();
-                ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList".to_owned(), items)
+                let items = objects
+                    .iter()
+                    .map(|object| partial(&object.value))
+                    .collect();
+                (
+                    "meta.k8s.io/v1".to_owned(),
+                    "PartialObjectMetadataList".to_owned(),
+                    items,
+                )
             }
             Form::Table => {
                 let values: Vec<Value> = objects.iter().map(served).collect();
                 return Bytes::from(body::text(&self.table(&values, metadata), self.pretty));
             }
         };
-        let list = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "items": items});
+        let list =
+            json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "items": items});
         Bytes::from(body::text(&list, self.pretty))
     }
 
@@ -102,8 +124,13 @@ impl Render {
     fn joined(&self, objects: &[std::sync::Arc<Object>], metadata: &Value) -> Bytes {
         let api_version = Value::from(self.resource.api_version(&self.version));
         let kind = Value::from(self.resource.list_kind.as_str());
-        let head = format!(r#"{{"kind":{kind},"apiVersion":{api_version},"metadata":{metadata},"items":["#);
-        let length = objects.iter().map(|object| object.json.len() + 1).sum::<usize>();
+        let head = format!(
+            r#"{{"kind":{kind},"apiVersion":{api_version},"metadata":{metadata},"items":["#
+        );
+        let length = objects
+            .iter()
+            .map(|object| object.json.len() + 1)
+            .sum::<usize>();
         let mut text = Vec::with_capacity(head.len() + length + 2);
         text.extend_from_slice(head.as_bytes());
         for (index, object) in objects.iter().enumerate() {
@@ -121,7 +148,13 @@ impl Render {
     }
 
     fn table(&self, values: &[Value], metadata: Value) -> Value {
-        table::table((&self.resource, self.version()), values, metadata, self.include, (self.clock)())
+        table::table(
+            (&self.resource, self.version()),
+            values,
+            metadata,
+            self.include,
+            (self.clock)(),
+        )
     }
 
     /// A document that stands for a bookmark: a version and nothing else.
@@ -149,7 +182,10 @@ pub(crate) fn partial(value: &Value) -> Value {
 
 /// The first form of the `Accept` header that can be given.
 fn form(headers: &HeaderMap) -> Result<Form, Failure> {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("*/*");
     let offered = accept.split(',').find_map(|choice| {
         let mut parts = choice.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default();
@@ -157,7 +193,10 @@ fn form(headers: &HeaderMap) -> Result<Form, Failure> {
             return None;
         }
         let parameter = |name: &str| {
-            choice.split(';').map(str::trim).find_map(|p| p.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+            choice
+                .split(';')
+                .map(str::trim)
+                .find_map(|p| p.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
         };
         if parameter("as").is_some() && parameter("v").is_some_and(|version| version != "v1") {
             return None;

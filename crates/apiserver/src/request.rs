@@ -110,15 +110,30 @@ impl Request {
     ///
     /// # Errors
     /// When the path names no served resource, the verb does not exist there or a parameter is not honoured.
-    pub fn parse(registry: &Registry, method: &Method, path: &str, query: &str) -> Result<Option<Self>, Failure> {
-        let Some(route) = Route::of(path) else { return Ok(None) };
-        let resource = registry.get(route.group, route.plural).ok_or_else(Failure::no_such_path)?;
-        let version = resource.version(route.version).ok_or_else(Failure::no_such_path)?;
+    pub fn parse(
+        registry: &Registry,
+        method: &Method,
+        path: &str,
+        query: &str,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(route) = Route::of(path) else {
+            return Ok(None);
+        };
+        let resource = registry
+            .get(route.group, route.plural)
+            .ok_or_else(Failure::no_such_path)?;
+        let version = resource
+            .version(route.version)
+            .ok_or_else(Failure::no_such_path)?;
         let subresource = route.check(resource, version)?;
         let named = !route.name.is_empty();
         let verb = Verb::of(method, named).ok_or_else(Failure::method_not_allowed)?;
         let query = Query::parse(query, verb.allowed())?;
-        let verb = if verb == Verb::List && query.watch { Verb::Watch } else { verb };
+        let verb = if verb == Verb::List && query.watch {
+            Verb::Watch
+        } else {
+            verb
+        };
         refuse_impossible(resource, verb, route.namespace, subresource)?;
         Ok(Some(Self {
             verb,
@@ -134,7 +149,9 @@ impl Request {
     /// The version that the path names.
     #[must_use]
     pub fn served(&self) -> &Version {
-        self.resource.version(&self.version).expect("the request was made with a served version")
+        self.resource
+            .version(&self.version)
+            .expect("the request was made with a served version")
     }
 }
 
@@ -169,10 +186,21 @@ impl<'a> Route<'a> {
             [plural, name, subresource] => (*plural, *name, *subresource),
             _ => return None,
         };
-        Some(Self { group, version, namespace, plural, name, subresource })
+        Some(Self {
+            group,
+            version,
+            namespace,
+            plural,
+            name,
+            subresource,
+        })
     }
 
-    fn check(&self, resource: &Resource, version: &Version) -> Result<Option<Subresource>, Failure> {
+    fn check(
+        &self,
+        resource: &Resource,
+        version: &Version,
+    ) -> Result<Option<Subresource>, Failure> {
         if !resource.namespaced && !self.namespace.is_empty() {
             return Err(Failure::no_such_path());
         }
@@ -196,7 +224,9 @@ fn refuse_impossible(
 ) -> Result<(), Failure> {
     let reads = matches!(verb, Verb::Get | Verb::List | Verb::Watch);
     let changes = matches!(verb, Verb::Get | Verb::Update | Verb::Patch);
-    let homeless = matches!(verb, Verb::Create | Verb::DeleteCollection) && resource.namespaced && namespace.is_empty();
+    let homeless = matches!(verb, Verb::Create | Verb::DeleteCollection)
+        && resource.namespaced
+        && namespace.is_empty();
     let unreachable = subresource.is_some() && !changes;
     if (resource.traits.read_only && !reads) || homeless || unreachable {
         return Err(Failure::method_not_allowed());

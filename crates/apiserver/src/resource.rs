@@ -97,15 +97,23 @@ impl Resource {
     pub fn from_crd(crd: &CustomResourceDefinition) -> Result<Self, String> {
         let names = &crd.spec.names;
         let served = crd.spec.versions.iter().filter(|version| version.served);
-        let versions = served.map(Version::from_crd).collect::<Result<Vec<_>, _>>()?;
-        let home = Home { group: crd.spec.group.clone(), plural: names.plural.clone() };
+        let versions = served
+            .map(Version::from_crd)
+            .collect::<Result<Vec<_>, _>>()?;
+        let home = Home {
+            group: crd.spec.group.clone(),
+            plural: names.plural.clone(),
+        };
         let stored = crd.spec.versions.iter().find(|version| version.storage);
         let stored = stored.ok_or("no version is marked for storage")?;
         let default_list = || format!("{}List", names.kind);
         Ok(Self {
             group: home.group.clone(),
             plural: home.plural.clone(),
-            singular: names.singular.clone().unwrap_or_else(|| names.kind.to_lowercase()),
+            singular: names
+                .singular
+                .clone()
+                .unwrap_or_else(|| names.kind.to_lowercase()),
             kind: names.kind.clone(),
             list_kind: names.list_kind.clone().unwrap_or_else(default_list),
             short_names: names.short_names.clone().unwrap_or_default(),
@@ -114,7 +122,10 @@ impl Resource {
             versions,
             stored_as: format!("{}/{}", home.group, stored.name),
             home,
-            traits: Traits { generation: true, ..Traits::default() },
+            traits: Traits {
+                generation: true,
+                ..Traits::default()
+            },
         })
     }
 
@@ -154,21 +165,31 @@ impl Resource {
 
 impl Version {
     fn from_crd(version: &CustomResourceDefinitionVersion) -> Result<Self, String> {
-        let given = version.schema.as_ref().and_then(|s| s.open_api_v3_schema.as_ref());
+        let given = version
+            .schema
+            .as_ref()
+            .and_then(|s| s.open_api_v3_schema.as_ref());
         let open_api = given
             .map(serde_json::to_value)
             .transpose()
             .map_err(|error| format!("version {}: {error}", version.name))?;
-        let parse = |schema| Schema::parse(schema).map_err(|why| format!("version {}: {why}", version.name));
-        let schema = open_api.as_ref().map(parse).transpose()?;
+        let parse = |schema| {
+            Schema::parse(schema).map_err(|why| format!("version {}: {why}", version.name))
+        };
+        let schema = given.map(parse).transpose()?;
         let selectable = version.selectable_fields.iter().flatten();
         let subresources = version.subresources.as_ref();
         Ok(Self {
             name: version.name.clone(),
             schema,
             open_api,
-            columns: version.additional_printer_columns.clone().unwrap_or_default(),
-            selectable: selectable.map(|f| f.json_path.trim_start_matches('.').to_owned()).collect(),
+            columns: version
+                .additional_printer_columns
+                .clone()
+                .unwrap_or_default(),
+            selectable: selectable
+                .map(|f| f.json_path.trim_start_matches('.').to_owned())
+                .collect(),
             status: subresources.is_some_and(|s| s.status.is_some()),
             conversion: Conversion::None,
         })

@@ -86,7 +86,10 @@ impl Frame<'_> {
         let warnings = self.read(&mut value)?;
         self.check_version(&value, old, patched)?;
         let name = &old.key.name;
-        if !patched && !matches!(meta_text(&value, "uid"), "" | "undefined") && meta_text(&value, "uid") != old.uid() {
+        if !patched
+            && !matches!(meta_text(&value, "uid"), "" | "undefined")
+            && meta_text(&value, "uid") != old.uid()
+        {
             let why = format!(
                 "Precondition failed: UID in precondition: {}, UID in object meta: {}",
                 meta_text(&value, "uid"),
@@ -144,7 +147,9 @@ impl Frame<'_> {
         }
         if !kind.is_empty() && kind != self.resource.kind {
             let expected = &self.resource.kind;
-            let message = format!("the kind in the data ({kind}) does not match the expected kind ({expected})");
+            let message = format!(
+                "the kind in the data ({kind}) does not match the expected kind ({expected})"
+            );
             return Err(Failure::bad_request(message));
         }
         Ok(())
@@ -152,7 +157,10 @@ impl Frame<'_> {
 
     /// What happens about unknown fields.
     fn judge(&self, unknown: Vec<String>) -> Result<Vec<String>, Failure> {
-        let lines: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+        let lines: Vec<String> = unknown
+            .iter()
+            .map(|path| format!("unknown field {path:?}"))
+            .collect();
         match self.validation {
             FieldValidation::Ignore => Ok(Vec::new()),
             FieldValidation::Warn => Ok(lines),
@@ -176,7 +184,11 @@ impl Frame<'_> {
             if patched || self.resource.traits.unconditional_update {
                 return Ok(());
             }
-            let cause = Cause::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
+            let cause = Cause::invalid(
+                "metadata.resourceVersion",
+                &0.into(),
+                "must be specified for an update",
+            );
             return Err(Failure::invalid(self.resource, &old.key.name, &[cause]));
         }
         match given == old.revision.to_string() {
@@ -187,10 +199,17 @@ impl Frame<'_> {
 
     fn stamp(&self, value: &mut Value, stamp: Stamp) {
         let metadata = meta_mut(value);
-        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+        for field in [
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "generation",
+        ] {
             metadata.remove(field);
         }
-        if let (None, Some(prefix)) = (metadata.get("name"), metadata.get("generateName").and_then(Value::as_str)) {
+        if let (None, Some(prefix)) = (
+            metadata.get("name"),
+            metadata.get("generateName").and_then(Value::as_str),
+        ) {
             let name = format!("{prefix}{}", stamp.suffix);
             metadata.insert("name".to_owned(), name.into());
         }
@@ -202,8 +221,17 @@ impl Frame<'_> {
     }
 
     /// Defaults, checks and counts generations.
-    fn finish(&self, mut value: Value, old: Option<&Object>, warnings: Vec<String>) -> Result<Admitted, Failure> {
-        put(&mut value, "apiVersion", Some(self.resource.api_version(&self.version.name).into()));
+    fn finish(
+        &self,
+        mut value: Value,
+        old: Option<&Object>,
+        warnings: Vec<String>,
+    ) -> Result<Admitted, Failure> {
+        put(
+            &mut value,
+            "apiVersion",
+            Some(self.resource.api_version(&self.version.name).into()),
+        );
         put(&mut value, "kind", Some(self.resource.kind.clone().into()));
         if let Some(schema) = &self.version.schema {
             schema.fill(&mut value);
@@ -217,7 +245,11 @@ impl Frame<'_> {
         let causes = self.problems(&value, old);
         match causes.is_empty() {
             true => Ok(Admitted { value, warnings }),
-            false => Err(Failure::invalid(self.resource, meta_text(&value, "name"), &causes)),
+            false => Err(Failure::invalid(
+                self.resource,
+                meta_text(&value, "name"),
+                &causes,
+            )),
         }
     }
 
@@ -242,8 +274,14 @@ impl Frame<'_> {
 
     /// All that a user wants: everything but metadata and what is only observed.
     fn content<'v>(&self, value: &'v Value) -> Vec<(&'v String, &'v Value)> {
-        let observed = |field: &str| field == "metadata" || (field == "status" && self.version.status);
-        value.as_object().into_iter().flatten().filter(|(field, _)| !observed(field)).collect()
+        let observed =
+            |field: &str| field == "metadata" || (field == "status" && self.version.status);
+        value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(field, _)| !observed(field))
+            .collect()
     }
 }
 
@@ -257,14 +295,21 @@ pub(crate) fn delete(
 ) -> Result<Deletion, Failure> {
     check_preconditions(resource, old, preconditions)?;
     let before = finalizers(&old.value);
-    let mut after: Vec<&str> = before.iter().copied().filter(|f| ![FOREGROUND, ORPHAN].contains(f)).collect();
+    let mut after: Vec<&str> = before
+        .iter()
+        .copied()
+        .filter(|f| ![FOREGROUND, ORPHAN].contains(f))
+        .collect();
     match propagation {
         Some(Propagation::Foreground) => after.push(FOREGROUND),
         Some(Propagation::Orphan) => after.push(ORPHAN),
         Some(Propagation::Background) => {}
         None => after.clone_from(&before),
     }
-    let held_by_spec = old.value.pointer("/spec/finalizers").and_then(Value::as_array);
+    let held_by_spec = old
+        .value
+        .pointer("/spec/finalizers")
+        .and_then(Value::as_array);
     let is_namespace = resource.is_namespace();
     if after.is_empty() && !(is_namespace && held_by_spec.is_some_and(|list| !list.is_empty())) {
         return Ok(Deletion::Now);
@@ -273,7 +318,11 @@ pub(crate) fn delete(
         return Ok(Deletion::Already);
     }
     let mut value = old.value.clone();
-    put(&mut value["metadata"], "finalizers", (!after.is_empty()).then(|| after.into()));
+    put(
+        &mut value["metadata"],
+        "finalizers",
+        (!after.is_empty()).then(|| after.into()),
+    );
     if !is_deleting(&old.value) {
         mark_deleting(&mut value, now, resource.traits.generation, is_namespace);
     }
@@ -292,15 +341,23 @@ fn mark_deleting(value: &mut Value, now: &str, generation: bool, is_namespace: b
     }
 }
 
-fn check_preconditions(resource: &Resource, old: &Object, wanted: &Preconditions) -> Result<(), Failure> {
+fn check_preconditions(
+    resource: &Resource,
+    old: &Object,
+    wanted: &Preconditions,
+) -> Result<(), Failure> {
     let have = old.revision.to_string();
-    let checks = [("UID", &wanted.uid, old.uid()), ("ResourceVersion", &wanted.resource_version, have.as_str())];
+    let checks = [
+        ("UID", &wanted.uid, old.uid()),
+        ("ResourceVersion", &wanted.resource_version, have.as_str()),
+    ];
     for (what, wanted, have) in checks {
         if let Some(wanted) = wanted
             && wanted != have
         {
-            let why =
-                format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}");
+            let why = format!(
+                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}"
+            );
             return Err(Failure::conflict(resource, &old.key.name, &why));
         }
     }
@@ -309,17 +366,26 @@ fn check_preconditions(resource: &Resource, old: &Object, wanted: &Preconditions
 
 /// Whether an object that is being deleted has nothing left that holds it.
 pub(crate) fn is_finished(resource: &Resource, value: &Value) -> bool {
-    let held_by_spec = value.pointer("/spec/finalizers").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    let held_by_spec = value
+        .pointer("/spec/finalizers")
+        .and_then(Value::as_array)
+        .is_some_and(|list| !list.is_empty());
     is_deleting(value) && finalizers(value).is_empty() && !(resource.is_namespace() && held_by_spec)
 }
 
 fn bump_generation(value: &mut Value) {
-    let generation = meta(value).get("generation").and_then(Value::as_i64).unwrap_or(0) + 1;
+    let generation = meta(value)
+        .get("generation")
+        .and_then(Value::as_i64)
+        .unwrap_or(0)
+        + 1;
     meta_mut(value).insert("generation".to_owned(), generation.into());
 }
 
 fn put(value: &mut Value, field: &str, content: Option<Value>) {
-    let Some(fields) = value.as_object_mut() else { return };
+    let Some(fields) = value.as_object_mut() else {
+        return;
+    };
     match content {
         Some(content) => fields.insert(field.to_owned(), content),
         None => fields.remove(field),

@@ -1,24 +1,303 @@
-//! Structural schemas.
+//! Structural schemas (`openAPIV3Schema` of a definition): what the fields of a custom resource may be.
+//!
+//! Parsed once per version into a form on which each pass is a walk: dropping unknown fields ([`prune`]), filling in
+//! defaults ([`fill`]), checking values ([`check`]) and evaluating CEL rules ([`rules`]). A schema that Kubernetes
+//! would refuse is refused here too as far as these passes would misunderstand it.
 
+mod check;
+mod fill;
+mod format;
+mod prune;
+mod rules;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use regex::Regex;
 use serde_json::Value;
 
 use crate::failure::Cause;
+use crate::schema::format::Format;
+use crate::schema::rules::Rules;
 
-/// A parsed schema.
-pub struct Schema;
+/// Deepest nesting of a schema.
+const DEPTH_MAX: usize = 64;
+/// Most problems that one answer lists.
+const PROBLEMS_MAX: usize = 64;
+/// Fields that every object has, whatever its schema says.
+const OBJECT_FIELDS: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
+/// One node of a parsed schema.
+#[derive(Default)]
+pub struct Schema {
+    kind: Option<Kind>,
+    nullable: bool,
+    int_or_string: bool,
+    preserve_unknown: bool,
+    embedded: bool,
+    properties: BTreeMap<String, Schema>,
+    additional: Additional,
+    items: Option<Box<Schema>>,
+    list: List,
+    default: Option<Value>,
+    limits: Limits,
+    required: Vec<String>,
+    choices: Option<Vec<Value>>,
+    all_of: Vec<Schema>,
+    any_of: Vec<Schema>,
+    one_of: Vec<Schema>,
+    not: Option<Box<Schema>>,
+    rules: Option<Rules>,
+}
+
+/// The type of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Object,
+    Array,
+    String,
+    Integer,
+    Number,
+    Boolean,
+}
+
+/// What fields besides the named ones there may be.
+#[derive(Default)]
+enum Additional {
+    /// None: they are unknown.
+    #[default]
+    Unknown,
+    /// Any.
+    Any,
+    /// Those that keep this schema.
+    Schema(Box<Schema>),
+}
+
+/// What a list is.
+#[derive(Default)]
+enum List {
+    #[default]
+    Atomic,
+    /// No value twice.
+    Set,
+    /// No two items with the same values of these fields.
+    Map(Vec<String>),
+}
+
+/// What values may be.
+#[derive(Default)]
+struct Limits {
+    minimum: Option<f64>,
+    maximum: Option<f64>,
+    exclusive_minimum: bool,
+    exclusive_maximum: bool,
+    multiple_of: Option<f64>,
+    chars: (Option<i64>, Option<i64>),
+    items: (Option<i64>, Option<i64>),
+    properties: (Option<i64>, Option<i64>),
+    pattern: Option<Regex>,
+    format: Option<Format>,
+}
 
 impl Schema {
-    /// Parses the `openAPIV3Schema` of a version.
+    /// Parses the schema of a version.
     ///
     /// # Errors
-    /// When it is not structural.
-    pub fn parse(_schema: &Value) -> Result<Self, String> {
-        Ok(Self)
+    /// When it uses what is not structural, with the path of the field.
+    pub fn parse(props: &JSONSchemaProps) -> Result<Self, String> {
+        Self::node(props, "openAPIV3Schema", 0)
     }
 
-    pub(crate) fn prune(&self, _value: &mut Value, _unknown: &mut Vec<String>) {}
-    pub(crate) fn fill(&self, _value: &mut Value) {}
-    pub(crate) fn problems(&self, _value: &Value, _old: Option<&Value>) -> Vec<Cause> {
-        Vec::new()
+    /// Drops fields that the schema does not know; adds their paths to `unknown`.
+    pub(crate) fn prune(&self, value: &mut Value, unknown: &mut Vec<String>) {
+        prune::root(self, value, unknown);
+    }
+
+    /// Fills in defaults and drops nulls that mean nothing.
+    pub(crate) fn fill(&self, value: &mut Value) {
+        fill::fill(self, value);
+    }
+
+    /// What is wrong with a document; `old` is its previous state, for rules about transitions.
+    pub(crate) fn problems(&self, value: &Value, old: Option<&Value>) -> Vec<Cause> {
+        let mut causes = check::problems(self, value);
+        // As in Kubernetes: rules may rely on types, so they wait until the values fit.
+        if causes.is_empty() {
+            rules::problems(self, value, old, &mut causes);
+        }
+        causes.truncate(PROBLEMS_MAX);
+        causes
+    }
+
+    fn node(props: &JSONSchemaProps, path: &str, depth: usize) -> Result<Self, String> {
+        if depth > DEPTH_MAX {
+            return Err(format!("{path}: schemas may be at most {DEPTH_MAX} deep"));
+        }
+        refuse_unstructural(props, path)?;
+        let many = |list: &Option<Vec<JSONSchemaProps>>| {
+            list.iter()
+                .flatten()
+                .map(|props| Self::node(props, path, depth + 1))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let under = |name: &str, props: &JSONSchemaProps| {
+            Self::node(props, &format!("{path}.{name}"), depth + 1)
+        };
+        let properties = props.properties.iter().flatten();
+        Ok(Self {
+            kind: props
+                .type_
+                .as_deref()
+                .map(|name| Kind::parse(name, path))
+                .transpose()?,
+            nullable: props.nullable == Some(true),
+            int_or_string: props.x_kubernetes_int_or_string == Some(true),
+            preserve_unknown: props.x_kubernetes_preserve_unknown_fields == Some(true),
+            embedded: props.x_kubernetes_embedded_resource == Some(true),
+            properties: properties
+                .map(|(name, p)| Ok((name.clone(), under(name, p)?)))
+                .collect::<Result<_, String>>()?,
+            additional: match &props.additional_properties {
+                None | Some(JSONSchemaPropsOrBool::Bool(false)) => Additional::Unknown,
+                Some(JSONSchemaPropsOrBool::Bool(true)) => Additional::Any,
+                Some(JSONSchemaPropsOrBool::Schema(props)) => {
+                    Additional::Schema(Box::new(under("*", props)?))
+                }
+            },
+            items: match &props.items {
+                Some(JSONSchemaPropsOrArray::Schema(props)) => {
+                    Some(Box::new(under("items", props)?))
+                }
+                Some(JSONSchemaPropsOrArray::Schemas(_)) => {
+                    return Err(format!("{path}.items must be one schema"));
+                }
+                None => None,
+            },
+            list: List::parse(props, path)?,
+            default: props.default.as_ref().map(|default| default.0.clone()),
+            limits: Limits::parse(props, path)?,
+            required: props.required.clone().unwrap_or_default(),
+            choices: props
+                .enum_
+                .as_ref()
+                .map(|list| list.iter().map(|choice| choice.0.clone()).collect()),
+            all_of: many(&props.all_of)?,
+            any_of: many(&props.any_of)?,
+            one_of: many(&props.one_of)?,
+            not: props
+                .not
+                .as_ref()
+                .map(|props| Self::node(props, path, depth + 1).map(Box::new))
+                .transpose()?,
+            rules: Rules::parse(props, path)?,
+        })
+    }
+
+    /// The schema of a field of an object.
+    fn field(&self, name: &str) -> Option<&Schema> {
+        self.properties.get(name).or(match &self.additional {
+            Additional::Schema(schema) => Some(schema),
+            Additional::Unknown | Additional::Any => None,
+        })
+    }
+}
+
+fn refuse_unstructural(props: &JSONSchemaProps, path: &str) -> Result<(), String> {
+    let forbidden = [
+        ("$ref", props.ref_path.is_some()),
+        ("definitions", props.definitions.is_some()),
+        ("dependencies", props.dependencies.is_some()),
+        ("patternProperties", props.pattern_properties.is_some()),
+        ("additionalItems", props.additional_items.is_some()),
+        ("uniqueItems: true", props.unique_items == Some(true)),
+    ];
+    match forbidden.iter().find(|(_, used)| *used) {
+        Some((name, _)) => Err(format!(
+            "{path}: {name} is not allowed in a structural schema"
+        )),
+        None => Ok(()),
+    }
+}
+
+impl Kind {
+    fn parse(name: &str, path: &str) -> Result<Self, String> {
+        Ok(match name {
+            "object" => Self::Object,
+            "array" => Self::Array,
+            "string" => Self::String,
+            "integer" => Self::Integer,
+            "number" => Self::Number,
+            "boolean" => Self::Boolean,
+            other => return Err(format!("{path}.type is {other:?}, and must be a JSON type")),
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Object => "object",
+            Self::Array => "array",
+            Self::String => "string",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+        }
+    }
+
+    /// The type of a value; `None` for null.
+    fn of(value: &Value) -> Option<Self> {
+        Some(match value {
+            Value::Null => return None,
+            Value::Bool(_) => Self::Boolean,
+            Value::Number(number) if number.as_f64().is_some_and(|n| n.fract() == 0.0) => {
+                Self::Integer
+            }
+            Value::Number(_) => Self::Number,
+            Value::String(_) => Self::String,
+            Value::Array(_) => Self::Array,
+            Value::Object(_) => Self::Object,
+        })
+    }
+}
+
+impl List {
+    fn parse(props: &JSONSchemaProps, path: &str) -> Result<Self, String> {
+        match props.x_kubernetes_list_type.as_deref() {
+            None | Some("atomic") => Ok(Self::Atomic),
+            Some("set") => Ok(Self::Set),
+            Some("map") => match props.x_kubernetes_list_map_keys.as_deref() {
+                Some(keys) if !keys.is_empty() => Ok(Self::Map(keys.to_vec())),
+                _ => Err(format!(
+                    "{path}.x-kubernetes-list-map-keys must name the keys of the list"
+                )),
+            },
+            Some(other) => Err(format!(
+                "{path}.x-kubernetes-list-type is {other:?}, and must be atomic, set or map"
+            )),
+        }
+    }
+}
+
+impl Limits {
+    fn parse(props: &JSONSchemaProps, path: &str) -> Result<Self, String> {
+        let compile = |pattern: &String| {
+            Regex::new(pattern).map_err(|error| format!("{path}.pattern: {error}"))
+        };
+        Ok(Self {
+            minimum: props.minimum,
+            maximum: props.maximum,
+            exclusive_minimum: props.exclusive_minimum == Some(true),
+            exclusive_maximum: props.exclusive_maximum == Some(true),
+            multiple_of: props.multiple_of,
+            chars: (props.min_length, props.max_length),
+            items: (props.min_items, props.max_items),
+            properties: (props.min_properties, props.max_properties),
+            pattern: props.pattern.as_ref().map(compile).transpose()?,
+            format: props.format.as_deref().and_then(Format::parse),
+        })
     }
 }

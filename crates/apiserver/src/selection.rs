@@ -47,13 +47,20 @@ impl Selection {
     /// Everything of a resource.
     #[must_use]
     pub fn all(home: Arc<Home>) -> Self {
-        Self { home, namespace: None, labels: LabelSelector::default(), fields: FieldSelector::default() }
+        Self {
+            home,
+            namespace: None,
+            labels: LabelSelector::default(),
+            fields: FieldSelector::default(),
+        }
     }
 
     /// Whether the object belongs to it. The resource is not compared.
     #[must_use]
     pub fn matches(&self, object: &Object) -> bool {
-        self.namespace.as_ref().is_none_or(|namespace| *namespace == object.key.namespace)
+        self.namespace
+            .as_ref()
+            .is_none_or(|namespace| *namespace == object.key.namespace)
             && self.fields.matches(&object.value)
             && self.labels.matches(meta(&object.value).get("labels"))
     }

@@ -29,7 +29,10 @@ impl Server {
     /// The server for requests of one author, for a listener or a router.
     #[must_use]
     pub fn service_for(&self, identity: Identity) -> Service {
-        Service { server: self.clone(), identity }
+        Service {
+            server: self.clone(),
+            identity,
+        }
     }
 
     /// A client in this process, without a socket, that may do everything. Must be called within a tokio runtime.
@@ -56,7 +59,11 @@ impl Server {
         }
     }
 
-    async fn answer<B>(&self, identity: &Identity, request: http::Request<B>) -> Result<Response<Body>, Failure>
+    async fn answer<B>(
+        &self,
+        identity: &Identity,
+        request: http::Request<B>,
+    ) -> Result<Response<Body>, Failure>
     where
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -82,8 +89,14 @@ impl Server {
 /// A failure as an answer.
 pub(crate) fn refusal(failure: &Failure) -> Response<Body> {
     let mut response = body::json(failure.code, failure.status().to_string());
-    if let Some(seconds) = failure.details.get("retryAfterSeconds").and_then(serde_json::Value::as_u64) {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    if let Some(seconds) = failure
+        .details
+        .get("retryAfterSeconds")
+        .and_then(serde_json::Value::as_u64)
+    {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

@@ -76,7 +76,11 @@ impl Server {
     /// When a definition cannot be served.
     #[must_use]
     pub fn in_memory(crds: Vec<CustomResourceDefinition>) -> Self {
-        let builder = Self::builder().crds(crds).storage(Memory::default()).seed(1).clock(tokio_clock());
+        let builder = Self::builder()
+            .crds(crds)
+            .storage(Memory::default())
+            .seed(1)
+            .clock(tokio_clock());
         builder.build().expect("definitions of tests can be served")
     }
 
@@ -121,7 +125,9 @@ impl Server {
 
     /// What describes everything that is served; made when it is first asked for.
     pub(crate) fn documents(&self) -> &Documents {
-        self.0.documents.get_or_init(|| Documents::new(&self.0.registry))
+        self.0
+            .documents
+            .get_or_init(|| Documents::new(&self.0.registry))
     }
 
     pub(crate) fn ids(&self) -> &Ids {
@@ -141,7 +147,8 @@ impl Server {
             let outcome = decide(seen.as_ref())?;
             let mut state = self.state();
             let latest = state.latest(key);
-            let unchanged = seen.as_ref().map(|o| o.revision) == latest.as_ref().map(|o| o.revision);
+            let unchanged =
+                seen.as_ref().map(|o| o.revision) == latest.as_ref().map(|o| o.revision);
             if !unchanged {
                 continue;
             }
@@ -151,7 +158,11 @@ impl Server {
             self.submit();
             return Ok(decided);
         }
-        Err(Failure::new(409, "Conflict", format!("{} changes too often", key.storage_key())))
+        Err(Failure::new(
+            409,
+            "Conflict",
+            format!("{} changes too often", key.storage_key()),
+        ))
     }
 
     /// Hands what was decided to storage, in order. Whoever comes while another is at it leaves it to that one.
@@ -161,7 +172,9 @@ impl Server {
             if state.submitting {
                 return;
             }
-            let Some(batch) = state.take_batch() else { return };
+            let Some(batch) = state.take_batch() else {
+                return;
+            };
             state.submitting = true;
             drop(state);
             let server = Arc::downgrade(&self.0);
@@ -192,7 +205,12 @@ impl Server {
 }
 
 /// Puts a decision into the state.
-fn take(state: &mut State, key: &Key, outcome: Outcome, latest: Option<Arc<Object>>) -> Result<Decided, Failure> {
+fn take(
+    state: &mut State,
+    key: &Key,
+    outcome: Outcome,
+    latest: Option<Arc<Object>>,
+) -> Result<Decided, Failure> {
     if state.broken.is_some() {
         return Err(storage_failed());
     }
@@ -200,7 +218,9 @@ fn take(state: &mut State, key: &Key, outcome: Outcome, latest: Option<Arc<Objec
         (Outcome::Set(value), _) => state.set(key, value),
         (Outcome::Remove(value), Some(_)) => state.remove(key, value),
         (Outcome::Keep, Some(latest)) => latest,
-        (Outcome::Keep | Outcome::Remove(_), None) => return Err(Failure::internal("there is nothing to keep")),
+        (Outcome::Keep | Outcome::Remove(_), None) => {
+            return Err(Failure::internal("there is nothing to keep"));
+        }
     };
     let visible = state.wait_for(object.revision);
     Ok(Decided { object, visible })
@@ -209,7 +229,9 @@ fn take(state: &mut State, key: &Key, outcome: Outcome, latest: Option<Arc<Objec
 impl Decided {
     /// The object, once its write is durable and visible.
     pub(crate) async fn settled(self) -> Result<Arc<Object>, Failure> {
-        let Some(visible) = self.visible else { return Ok(self.object) };
+        let Some(visible) = self.visible else {
+            return Ok(self.object);
+        };
         match visible.await {
             Ok(Ok(())) => Ok(self.object),
             Ok(Err(_)) | Err(_) => Err(storage_failed()),
@@ -262,12 +284,20 @@ impl Builder {
     /// # Errors
     /// When storage cannot be read, holds what is no object, or a definition cannot be served.
     pub fn build(self) -> Result<Server, api::Error> {
-        let registry = Registry::new(&self.crds).map_err(|why| api::Error::new(api::ErrorKind::Invalid, why))?;
+        let registry = Registry::new(&self.crds)
+            .map_err(|why| api::Error::new(api::ErrorKind::Invalid, why))?;
         let loaded = self.storage.load().map_err(boot::unreadable)?;
         let revision = loaded.revision;
         let objects = shelve(&registry, loaded)?;
         let state = Mutex::new(State::new(revision, objects, self.history));
-        let inner = Inner { registry, state, storage: self.storage, clock: self.clock, ids: self.ids, documents: OnceLock::new() };
+        let inner = Inner {
+            registry,
+            state,
+            storage: self.storage,
+            clock: self.clock,
+            ids: self.ids,
+            documents: OnceLock::new(),
+        };
         let server = Server(Arc::new(inner));
         boot::prepare(&server, &self.crds)?;
         Ok(server)
@@ -279,12 +309,16 @@ fn shelve(registry: &Registry, loaded: Loaded) -> Result<Objects, api::Error> {
     let mut objects = Objects::default();
     for resource in registry.all() {
         let selectable = resource.versions.iter().flat_map(|version| {
-            version.selectable.iter().map(|path| convert::stored_path(version, path))
+            version
+                .selectable
+                .iter()
+                .map(|path| convert::stored_path(version, path))
         });
         objects.prepare(Arc::new(resource.home.clone()), selectable.collect());
     }
     for (key, value) in loaded.entries {
-        let object = parse(&key, value).ok_or_else(|| boot::unreadable(format!("{key} is no object")))?;
+        let object =
+            parse(&key, value).ok_or_else(|| boot::unreadable(format!("{key} is no object")))?;
         objects.insert(Arc::new(object));
     }
     Ok(objects)
@@ -292,11 +326,25 @@ fn shelve(registry: &Registry, loaded: Loaded) -> Result<Objects, api::Error> {
 
 fn parse(key: &str, json: Bytes) -> Option<Object> {
     let mut parts = key.split('/').map(str::to_owned);
-    let home = Home { group: parts.next()?, plural: parts.next()? };
-    let key = Key { home: Arc::new(home), namespace: parts.next()?, name: parts.next()? };
+    let home = Home {
+        group: parts.next()?,
+        plural: parts.next()?,
+    };
+    let key = Key {
+        home: Arc::new(home),
+        namespace: parts.next()?,
+        name: parts.next()?,
+    };
     let value: Value = serde_json::from_slice(&json).ok()?;
-    let revision = crate::object::meta_text(&value, "resourceVersion").parse().ok()?;
-    Some(Object { key, revision, value, json })
+    let revision = crate::object::meta_text(&value, "resourceVersion")
+        .parse()
+        .ok()?;
+    Some(Object {
+        key,
+        revision,
+        value,
+        json,
+    })
 }
 
 /// A time that starts with the year 2026 and passes as tokio's does, so that paused tests are repeatable.
@@ -310,6 +358,10 @@ impl Resource {
     /// The key of an object of this resource.
     #[must_use]
     pub fn key(&self, namespace: &str, name: &str) -> Key {
-        Key { home: Arc::new(self.home.clone()), namespace: namespace.to_owned(), name: name.to_owned() }
+        Key {
+            home: Arc::new(self.home.clone()),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
     }
 }

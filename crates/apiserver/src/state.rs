@@ -77,7 +77,9 @@ impl State {
 
     /// Every object that the next write finds in a namespace, for deciding whether it is empty.
     pub(crate) fn pending_in(&self, namespace: &str) -> bool {
-        self.pending.iter().any(|(key, (_, object))| key.namespace == namespace && object.is_some())
+        self.pending
+            .iter()
+            .any(|(key, (_, object))| key.namespace == namespace && object.is_some())
     }
 
     /// Decides that the object has this value from now on.
@@ -85,9 +87,20 @@ impl State {
         let old = self.latest(key);
         self.decided += 1;
         let new = Arc::new(Object::at(key.clone(), self.decided, value));
-        let change = if old.is_some() { Change::Modified } else { Change::Added };
-        let write = Write { key: key.storage_key(), value: Some(new.json.clone()) };
-        self.decide(write, Some(new.clone()), Event::new(change, old, new.clone()));
+        let change = if old.is_some() {
+            Change::Modified
+        } else {
+            Change::Added
+        };
+        let write = Write {
+            key: key.storage_key(),
+            value: Some(new.json.clone()),
+        };
+        self.decide(
+            write,
+            Some(new.clone()),
+            Event::new(change, old, new.clone()),
+        );
         new
     }
 
@@ -96,13 +109,17 @@ impl State {
         let old = self.latest(key);
         self.decided += 1;
         let new = Arc::new(Object::at(key.clone(), self.decided, last));
-        let write = Write { key: key.storage_key(), value: None };
+        let write = Write {
+            key: key.storage_key(),
+            value: None,
+        };
         self.decide(write, None, Event::new(Change::Deleted, old, new.clone()));
         new
     }
 
     fn decide(&mut self, write: Write, after: Option<Arc<Object>>, event: Event) {
-        self.pending.insert(event.new.key.clone(), (event.revision, after));
+        self.pending
+            .insert(event.new.key.clone(), (event.revision, after));
         self.in_flight.insert(event.revision, Arc::new(event));
         self.outbox.push(write);
     }
@@ -122,7 +139,10 @@ impl State {
         if self.outbox.is_empty() {
             return None;
         }
-        Some(Batch { revision: self.decided, writes: mem::take(&mut self.outbox) })
+        Some(Batch {
+            revision: self.decided,
+            writes: mem::take(&mut self.outbox),
+        })
     }
 
     /// Storage said that everything up to `revision` is durable.
@@ -133,7 +153,10 @@ impl State {
         }
         self.visible = revision;
         let later = self.waiters.split_off(&(revision + 1));
-        for waiter in mem::replace(&mut self.waiters, later).into_values().flatten() {
+        for waiter in mem::replace(&mut self.waiters, later)
+            .into_values()
+            .flatten()
+        {
             // A client that went away does not wait any more.
             let _ = waiter.send(Ok(()));
         }
@@ -149,7 +172,11 @@ impl State {
 
     fn show(&mut self, event: Arc<Event>) {
         let key = &event.new.key;
-        if self.pending.get(key).is_some_and(|(revision, _)| *revision == event.revision) {
+        if self
+            .pending
+            .get(key)
+            .is_some_and(|(revision, _)| *revision == event.revision)
+        {
             self.pending.remove(key);
         }
         match event.change {
@@ -158,7 +185,8 @@ impl State {
         }
         self.visible = event.revision;
         self.hub.tell(&event);
-        self.collector.note(&event);
+        self.collector
+            .note(&event, self.objects.dependents(event.new.uid()).cloned());
         self.history.push(event);
     }
 }

@@ -38,7 +38,10 @@ const WATCH_LASTS_MAX: Duration = Duration::from_mins(30);
 /// One line on its way to the client.
 enum Line {
     Seen(Seen),
-    Bookmark { revision: u64, initial_events_end: bool },
+    Bookmark {
+        revision: u64,
+        initial_events_end: bool,
+    },
 }
 
 /// A running watch.
@@ -55,7 +58,11 @@ struct Watch {
     ended: bool,
 }
 
-pub(crate) fn watch(server: &Server, request: &Request, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
+pub(crate) fn watch(
+    server: &Server,
+    request: &Request,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Failure> {
     let render = Render::of(server, request, headers)?;
     let selection = list::selection(request)?;
     let mut state = server.state();
@@ -68,7 +75,10 @@ pub(crate) fn watch(server: &Server, request: &Request, headers: &HeaderMap) -> 
     let (id, changes) = state.hub.open(selection);
     drop(state);
     let now = Instant::now();
-    let lasts = request.query.timeout.map_or(WATCH_LASTS_MAX, |asked| asked.min(WATCH_LASTS_MAX));
+    let lasts = request
+        .query
+        .timeout
+        .map_or(WATCH_LASTS_MAX, |asked| asked.min(WATCH_LASTS_MAX));
     let watch = Watch {
         server: server.clone(),
         id,
@@ -84,7 +94,11 @@ pub(crate) fn watch(server: &Server, request: &Request, headers: &HeaderMap) -> 
 }
 
 /// What the watch begins with.
-fn start(state: &State, request: &Request, selection: &Selection) -> Result<VecDeque<Line>, Failure> {
+fn start(
+    state: &State,
+    request: &Request,
+    selection: &Selection,
+) -> Result<VecDeque<Line>, Failure> {
     let query = &request.query;
     list::refuse_future(state, &query.resource_version)?;
     let from: u64 = query.resource_version.parse().unwrap_or(0);
@@ -92,16 +106,24 @@ fn start(state: &State, request: &Request, selection: &Selection) -> Result<VecD
     let anywhere = from == 0 && query.initial_events.is_none();
     if with_initial || anywhere {
         let there = state.objects.select(selection, None).into_iter();
-        let mut lines: VecDeque<Line> = there.map(|object| Line::Seen((Change::Added, object))).collect();
+        let mut lines: VecDeque<Line> = there
+            .map(|object| Line::Seen((Change::Added, object)))
+            .collect();
         if with_initial && query.bookmarks {
-            lines.push_back(Line::Bookmark { revision: state.revision(), initial_events_end: true });
+            lines.push_back(Line::Bookmark {
+                revision: state.revision(),
+                initial_events_end: true,
+            });
         }
         return Ok(lines);
     }
     if from == 0 {
         return Ok(VecDeque::new());
     }
-    let since = state.history.since(from)?.filter(|event| event.new.key.home == selection.home);
+    let since = state
+        .history
+        .since(from)?
+        .filter(|event| event.new.key.home == selection.home);
     let seen = since.filter_map(|event| event.seen(|object| selection.matches(object)));
     Ok(seen.map(Line::Seen).collect())
 }
@@ -145,7 +167,10 @@ impl Watch {
         let state = self.server.state();
         match self.changes.try_recv() {
             Ok(seen) => Some(Line::Seen(seen)),
-            Err(TryRecvError::Empty) => Some(Line::Bookmark { revision: state.revision(), initial_events_end: false }),
+            Err(TryRecvError::Empty) => Some(Line::Bookmark {
+                revision: state.revision(),
+                initial_events_end: false,
+            }),
             Err(TryRecvError::Disconnected) => None,
         }
     }
@@ -155,13 +180,19 @@ impl Watch {
             Line::Seen((change, object)) => {
                 let object = self.render.object(object);
                 let mut text = Vec::with_capacity(object.len() + 40);
-                text.extend_from_slice(format!(r#"{{"type":"{}","object":"#, change.name()).as_bytes());
+                text.extend_from_slice(
+                    format!(r#"{{"type":"{}","object":"#, change.name()).as_bytes(),
+                );
                 text.extend_from_slice(&object);
                 text.extend_from_slice(b"}\n");
                 Bytes::from(text)
             }
-            Line::Bookmark { revision, initial_events_end } => {
-                let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+            Line::Bookmark {
+                revision,
+                initial_events_end,
+            } => {
+                let mut metadata =
+                    json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
                 if *initial_events_end {
                     metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
                 }
@@ -189,6 +220,8 @@ fn only(line: &Bytes) -> Response<Body> {
     body::json(200, line.clone())
 }
 
-fn streamed(lines: impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + 'static) -> Response<Body> {
+fn streamed(
+    lines: impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + 'static,
+) -> Response<Body> {
     body::json(200, Bytes::new()).map(|_| StreamBody::new(lines).boxed_unsync())
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use serde_json::{Value, json};
 
-use crate::access::Identity;
+use crate::access::{self, Identity};
 use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::object::{Key, Object, meta_mut, meta_text};
@@ -18,7 +18,7 @@ use crate::request::{Request, Subresource, Verb};
 use crate::rules::{Admitted, Deletion, Frame, Stamp, delete, is_finished};
 use crate::server::{Decided, Outcome, Server};
 use crate::state::State;
-use crate::{convert, decode, list, namespace};
+use crate::{convert, decode, list, namespace, query};
 
 /// How many generated names are tried before the client is told that all are taken.
 const NAMES_TRIED_MAX: usize = 8;
@@ -26,16 +26,23 @@ const NAMES_TRIED_MAX: usize = 8;
 const WARNINGS_MAX: usize = 32;
 const WARNING_CHARS_MAX: usize = 256;
 
+/// Who writes directly.
+const USER: &str = "groma";
+
 /// Does what a changing request asks for.
 pub(crate) async fn write(
     server: &Server,
-    _author: &Identity,
+    author: &Identity,
     request: &Request,
     headers: &HeaderMap,
     body: Bytes,
 ) -> Result<Response<Body>, Failure> {
     let render = Render::of(server, request, headers)?;
-    let writing = Writing { server, request };
+    let writing = Writing {
+        server,
+        request,
+        author,
+    };
     let (code, done) = match request.verb {
         Verb::Create => (201, writing.create(headers, &body)?),
         Verb::Update => writing.update(headers, &body)?,
@@ -60,6 +67,7 @@ struct Done {
 struct Writing<'a> {
     server: &'a Server,
     request: &'a Request,
+    author: &'a Identity,
 }
 
 impl Writing<'_> {
@@ -93,23 +101,35 @@ impl Writing<'_> {
                 created => return created,
             }
         }
-        Err(Failure::already_exists(&self.request.resource, meta_text(value, "generateName")))
+        Err(Failure::already_exists(
+            &self.request.resource,
+            meta_text(value, "generateName"),
+        ))
     }
 
     fn create_once(&self, value: Value) -> Result<Done, Failure> {
         let resource = &self.request.resource;
         let ids = self.server.ids();
-        let stamp = Stamp { uid: ids.uid(), now: self.server.now(), suffix: ids.suffix() };
+        let stamp = Stamp {
+            uid: ids.uid(),
+            now: self.server.now(),
+            suffix: ids.suffix(),
+        };
         let Admitted { value, warnings } = self.frame().create(value, stamp)?;
         let value = namespace::finish(resource, value);
         let value = convert::stored(resource, self.request.served(), value);
         let key = resource.key(&self.request.namespace, meta_text(&value, "name"));
+        access::check_created(self.author, self.request, &key.name)?;
         let decide = |old: Option<&Arc<Object>>| match old {
             Some(_) => Err(Failure::already_exists(resource, &key.name)),
             None => Ok(Outcome::Set(value.clone())),
         };
-        let admit = |state: &State| namespace::admits(state, self.server.registry(), resource, &key);
-        Ok(Done { decided: self.decide(&key, decide, admit)?, warnings })
+        let admit =
+            |state: &State| namespace::admits(state, self.server.registry(), resource, &key);
+        Ok(Done {
+            decided: self.decide(&key, decide, admit)?,
+            warnings,
+        })
     }
 
     /// Checks that the body is about the namespace of the path.
@@ -134,7 +154,9 @@ impl Writing<'_> {
         self.place(value)?;
         let (given, name) = (meta_text(value, "name"), &self.request.name);
         if !given.is_empty() && given != name {
-            let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
+            let message = format!(
+                "the name of the object ({given}) does not match the name on the URL ({name})"
+            );
             return Err(Failure::bad_request(message));
         }
         meta_mut(value).insert("name".to_owned(), name.clone().into());
@@ -146,7 +168,9 @@ impl Writing<'_> {
         self.place_named(&mut value)?;
         let replaced = self.change(|_| Ok(value.clone()), false);
         let (code, mut done) = match replaced {
-            Err(missing) if missing.code == 404 && self.may_create() => (201, self.create_value(&value)?),
+            Err(missing) if missing.code == 404 && self.may_create() => {
+                (201, self.create_value(&value)?)
+            }
             replaced => (200, replaced?),
         };
         done.warnings.splice(0..0, warnings);
@@ -168,15 +192,26 @@ impl Writing<'_> {
     }
 
     /// Makes the next state of the object from its current one.
-    fn change(&self, next: impl Fn(&Value) -> Result<Value, Failure>, patched: bool) -> Result<Done, Failure> {
-        let Request { resource, subresource, .. } = self.request;
+    fn change(
+        &self,
+        next: impl Fn(&Value) -> Result<Value, Failure>,
+        patched: bool,
+    ) -> Result<Done, Failure> {
+        let Request {
+            resource,
+            subresource,
+            ..
+        } = self.request;
         let version = self.request.served();
         let key = resource.key(&self.request.namespace, &self.request.name);
         let mut warnings = Vec::new();
         let decide = |old: Option<&Arc<Object>>| {
             let old = old.ok_or_else(|| Failure::not_found(resource, &key.name))?;
             let served = served(resource, version, old);
-            let admitted = self.frame().replace(next(&served.value)?, &served, *subresource, patched)?;
+            let admitted =
+                self.frame()
+                    .replace(next(&served.value)?, &served, *subresource, patched)?;
+            access::check_changed(self.author, self.request, &served.value, &admitted.value)?;
             warnings = admitted.warnings;
             let value = convert::stored(resource, version, admitted.value);
             Ok(outcome(self.request, old, value))
@@ -201,19 +236,27 @@ impl Writing<'_> {
         drop(state);
         let would = |value: Value, revision| Arc::new(Object::at(key.clone(), revision, value));
         let object = match (decide(latest.as_ref())?, latest) {
-            (Outcome::Set(value) | Outcome::Remove(value), Some(latest)) => would(value, latest.revision),
+            (Outcome::Set(value) | Outcome::Remove(value), Some(latest)) => {
+                would(value, latest.revision)
+            }
             (Outcome::Set(value), None) => Arc::new(Object::unwritten(key.clone(), value)),
             (Outcome::Keep, Some(latest)) => latest,
             (Outcome::Keep | Outcome::Remove(_), None) => {
                 return Err(Failure::not_found(&self.request.resource, &key.name));
             }
         };
-        Ok(Decided { object, visible: None })
+        Ok(Decided {
+            object,
+            visible: None,
+        })
     }
 
     async fn delete(&self, render: &Render, body: &Bytes) -> Result<Response<Body>, Failure> {
         let options = DeleteOptions::parse(&self.request.query, body)?;
-        let key = self.request.resource.key(&self.request.namespace, &self.request.name);
+        let key = self
+            .request
+            .resource
+            .key(&self.request.namespace, &self.request.name);
         let (decided, gone) = self.delete_one(&key, &options)?;
         let object = decided.settled().await?;
         if !gone {
@@ -223,8 +266,7 @@ impl Writing<'_> {
             "name": key.name, "group": self.request.resource.group, "kind": self.request.resource.plural,
             "uid": object.uid(),
         });
-        let status =
-            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
+        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
         Ok(body::json(200, body::text(&status, render.pretty)))
     }
 
@@ -236,7 +278,13 @@ impl Writing<'_> {
         let decide = |old: Option<&Arc<Object>>| {
             let old = old.ok_or_else(|| Failure::not_found(resource, &key.name))?;
             gone = false;
-            let deletion = delete(resource, old, &options.preconditions, options.propagation, &now)?;
+            let deletion = delete(
+                resource,
+                old,
+                &options.preconditions,
+                options.propagation,
+                &now,
+            )?;
             Ok(match deletion {
                 Deletion::Already => Outcome::Keep,
                 Deletion::Later(value) => Outcome::Set(*value),
@@ -249,7 +297,9 @@ impl Writing<'_> {
         let admit = |_: &State| namespace::may_go(resource, key);
         let dry = options.dry_run && !self.request.query.dry_run;
         if dry {
-            return Err(Failure::bad_request("dryRun of a deletion must also be a query parameter"));
+            return Err(Failure::bad_request(
+                "dryRun of a deletion must also be a query parameter",
+            ));
         }
         let decided = self.decide(key, decide, admit)?;
         Ok((decided, gone))
@@ -263,11 +313,18 @@ impl Writing<'_> {
         if let Some(last) = self.delete_all(&objects, &options)? {
             last.settled().await?;
         }
-        Ok(body::json(200, render.list(&objects, json!({"resourceVersion": revision.to_string()}))))
+        Ok(body::json(
+            200,
+            render.list(&objects, json!({"resourceVersion": revision.to_string()})),
+        ))
     }
 
     /// Decides about all of them; answers with the last decision, after which all are visible.
-    fn delete_all(&self, objects: &[Arc<Object>], options: &DeleteOptions) -> Result<Option<Decided>, Failure> {
+    fn delete_all(
+        &self,
+        objects: &[Arc<Object>],
+        options: &DeleteOptions,
+    ) -> Result<Option<Decided>, Failure> {
         let mut last = None;
         for object in objects {
             match self.delete_one(&object.key, options) {
@@ -300,13 +357,19 @@ fn served(
 ) -> Arc<Object> {
     match convert::served(resource, version, &object.value) {
         std::borrow::Cow::Borrowed(_) => object.clone(),
-        std::borrow::Cow::Owned(value) => Arc::new(Object::at(object.key.clone(), object.revision, value)),
+        std::borrow::Cow::Owned(value) => {
+            Arc::new(Object::at(object.key.clone(), object.revision, value))
+        }
     }
 }
 
 fn warn(response: &mut Response<Body>, warnings: &[String]) {
     for warning in warnings.iter().take(WARNINGS_MAX) {
-        let short: String = warning.chars().filter(|c| !c.is_control()).take(WARNING_CHARS_MAX).collect();
+        let short: String = warning
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(WARNING_CHARS_MAX)
+            .collect();
         let quoted = short.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             response.headers_mut().append(header::WARNING, value);
@@ -322,7 +385,12 @@ impl Server {
     /// As for a request. With in-memory storage the write is visible when this returns.
     pub fn apply(&self, object: &Value) -> Result<Value, Failure> {
         let request = self.direct_request(object, Verb::Patch)?;
-        let writing = Writing { server: self, request: &request };
+        let author = Identity::Admin(USER.to_owned());
+        let writing = Writing {
+            server: self,
+            request: &request,
+            author: &author,
+        };
         let merge = Patch::Merge(object.clone());
         let next = |old: &Value| merge.apply(old.clone(), &request.resource, &request.name);
         let done = match writing.change(next, true) {
@@ -337,17 +405,49 @@ impl Server {
     /// # Errors
     /// As for a request.
     pub fn delete(&self, object: &Value) -> Result<(), Failure> {
+        self.delete_as(object, DeleteOptions::default())
+    }
+
+    /// As [`delete`](Self::delete), with a propagation policy such as `Foreground`.
+    ///
+    /// # Errors
+    /// As for a request.
+    pub fn delete_with(&self, object: &Value, propagation: &str) -> Result<(), Failure> {
+        let propagation = query::propagation(propagation).map_err(Failure::bad_request)?;
+        self.delete_as(
+            object,
+            DeleteOptions {
+                propagation: Some(propagation),
+                ..DeleteOptions::default()
+            },
+        )
+    }
+
+    fn delete_as(&self, object: &Value, options: DeleteOptions) -> Result<(), Failure> {
         let request = self.direct_request(object, Verb::Delete)?;
-        let writing = Writing { server: self, request: &request };
+        let author = Identity::Admin(USER.to_owned());
+        let writing = Writing {
+            server: self,
+            request: &request,
+            author: &author,
+        };
         let key = request.resource.key(&request.namespace, &request.name);
-        writing.delete_one(&key, &DeleteOptions::default()).map(drop)
+        writing.delete_one(&key, &options).map(drop)
     }
 
     fn direct_request(&self, object: &Value, verb: Verb) -> Result<Request, Failure> {
-        let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+        let text = |field: &str| {
+            object
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         let found = self.registry().by_kind(text("apiVersion"), text("kind"));
         let (resource, version) = found.ok_or_else(Failure::no_such_path)?;
-        let query = crate::query::Query { field_validation: FieldValidation::Strict, ..Default::default() };
+        let query = crate::query::Query {
+            field_validation: FieldValidation::Strict,
+            ..Default::default()
+        };
         Ok(Request {
             verb,
             resource: resource.clone(),

@@ -32,7 +32,9 @@ impl FieldSelector {
             let requirement = parse_term(&term, &accept)?;
             requirements.push(requirement);
             if requirements.len() > REQUIREMENTS_MAX {
-                return Err(format!("a field selector has at most {REQUIREMENTS_MAX} terms"));
+                return Err(format!(
+                    "a field selector has at most {REQUIREMENTS_MAX} terms"
+                ));
             }
         }
         Ok(Self(requirements))
@@ -41,7 +43,11 @@ impl FieldSelector {
     /// Requires one value at one path as well.
     #[must_use]
     pub fn and(mut self, path: &str, value: &str) -> Self {
-        self.0.push(Requirement { path: path.to_owned(), value: value.to_owned(), equal: true });
+        self.0.push(Requirement {
+            path: path.to_owned(),
+            value: value.to_owned(),
+            equal: true,
+        });
         self
     }
 
@@ -54,17 +60,25 @@ impl FieldSelector {
     /// The one value that a path must have, if it must have one.
     #[must_use]
     pub fn wanted(&self, path: &str) -> Option<&str> {
-        self.0.iter().find(|r| r.equal && r.path == path).map(|r| r.value.as_str())
+        self.0
+            .iter()
+            .find(|r| r.equal && r.path == path)
+            .map(|r| r.value.as_str())
     }
 
     /// The first equality on a path other than name and namespace.
     pub(crate) fn equality(&self) -> Option<(&str, &str)> {
         let indexed = |r: &&Requirement| r.equal && !r.path.starts_with("metadata.");
-        self.0.iter().find(indexed).map(|r| (r.path.as_str(), r.value.as_str()))
+        self.0
+            .iter()
+            .find(indexed)
+            .map(|r| (r.path.as_str(), r.value.as_str()))
     }
 
     pub(crate) fn matches(&self, value: &Value) -> bool {
-        self.0.iter().all(|r| (text_at(value, &r.path) == r.value) == r.equal)
+        self.0
+            .iter()
+            .all(|r| (text_at(value, &r.path) == r.value) == r.equal)
     }
 }
 
@@ -75,9 +89,12 @@ pub(crate) fn text_at<'a>(value: &'a Value, path: &str) -> Cow<'a, str> {
         Some(Value::Number(number)) => Cow::Owned(number.to_string()),
         Some(Value::Bool(truth)) => Cow::Borrowed(if *truth { "true" } else { "false" }),
         // Events: `source` selects by the reporting component, as in core/v1.
-        Some(Value::Object(fields)) if path == "source" => {
-            Cow::Borrowed(fields.get("component").and_then(Value::as_str).unwrap_or_default())
-        }
+        Some(Value::Object(fields)) if path == "source" => Cow::Borrowed(
+            fields
+                .get("component")
+                .and_then(Value::as_str)
+                .unwrap_or_default(),
+        ),
         _ => Cow::Borrowed(""),
     }
 }
@@ -102,11 +119,17 @@ fn parse_term(term: &str, accept: impl Fn(&str) -> Option<String>) -> Result<Req
         let (path, value) = term.split_once(operator)?;
         Some((path, value, equal))
     };
-    let parts = split("!=", false).or_else(|| split("==", true)).or_else(|| split("=", true));
+    let parts = split("!=", false)
+        .or_else(|| split("==", true))
+        .or_else(|| split("=", true));
     let (path, value, equal) =
         parts.ok_or_else(|| format!("invalid selector: '{term}'; can't understand '{term}'"))?;
     let stored = accept(path).ok_or_else(|| format!("field label not supported: {path}"))?;
-    Ok(Requirement { path: stored, value: unescape(value)?, equal })
+    Ok(Requirement {
+        path: stored,
+        value: unescape(value)?,
+        equal,
+    })
 }
 
 fn unescape(value: &str) -> Result<String, String> {
@@ -116,9 +139,17 @@ fn unescape(value: &str) -> Result<String, String> {
         match c {
             '\\' => match chars.next() {
                 Some(escaped @ ('\\' | ',' | '=')) => plain.push(escaped),
-                _ => return Err(format!("invalid field selector: invalid escape sequence in '{value}'")),
+                _ => {
+                    return Err(format!(
+                        "invalid field selector: invalid escape sequence in '{value}'"
+                    ));
+                }
             },
-            '=' => return Err(format!("invalid field selector: unescaped '=' in '{value}'")),
+            '=' => {
+                return Err(format!(
+                    "invalid field selector: unescaped '=' in '{value}'"
+                ));
+            }
             c => plain.push(c),
         }
     }
@@ -138,7 +169,8 @@ mod tests {
 
     #[test]
     fn selects_by_equality() {
-        let object = json!({"metadata": {"name": "a"}, "spec": {"host": "h=1,2", "port": 80, "on": true}});
+        let object =
+            json!({"metadata": {"name": "a"}, "spec": {"host": "h=1,2", "port": 80, "on": true}});
         check("", &object, true);
         check("metadata.name=a", &object, true);
         check("metadata.name==a,spec.port=80", &object, true);
@@ -151,7 +183,12 @@ mod tests {
     #[test]
     fn refuses_what_it_cannot_honour() {
         let accept = |path: &str| (path == "metadata.name").then(|| path.to_owned());
-        for bad in ["spec.x=1", "metadata.name", r"metadata.name=\x", "metadata.name=a=b"] {
+        for bad in [
+            "spec.x=1",
+            "metadata.name",
+            r"metadata.name=\x",
+            "metadata.name=a=b",
+        ] {
             FieldSelector::parse(bad, accept).expect_err(bad);
         }
         let long = "metadata.name=a,".repeat(REQUIREMENTS_MAX + 1);

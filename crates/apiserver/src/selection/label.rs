@@ -35,10 +35,16 @@ impl LabelSelector {
         while !parser.rest.is_empty() {
             requirements.push(parser.requirement().map_err(|why| refuse(text, &why))?);
             if requirements.len() > REQUIREMENTS_MAX {
-                return Err(refuse(text, &format!("at most {REQUIREMENTS_MAX} requirements")));
+                return Err(refuse(
+                    text,
+                    &format!("at most {REQUIREMENTS_MAX} requirements"),
+                ));
             }
             if !parser.rest.is_empty() && !parser.take(",") {
-                return Err(refuse(text, &format!("found '{}', expected: ',' or the end", parser.rest)));
+                return Err(refuse(
+                    text,
+                    &format!("found '{}', expected: ',' or the end", parser.rest),
+                ));
             }
         }
         Ok(Self(requirements))
@@ -52,7 +58,9 @@ impl LabelSelector {
 
     pub(crate) fn matches(&self, labels: Option<&Value>) -> bool {
         self.0.iter().all(|r| {
-            let label = labels.and_then(|labels| labels.get(&r.key)).and_then(Value::as_str);
+            let label = labels
+                .and_then(|labels| labels.get(&r.key))
+                .and_then(Value::as_str);
             r.test.holds(label)
         })
     }
@@ -60,7 +68,9 @@ impl LabelSelector {
 
 impl Test {
     fn holds(&self, label: Option<&str>) -> bool {
-        let is_in = |values: &[String]| label.is_some_and(|label| values.iter().any(|value| value == label));
+        let is_in = |values: &[String]| {
+            label.is_some_and(|label| values.iter().any(|value| value == label))
+        };
         let number = || label.and_then(|label| label.parse::<i64>().ok());
         match self {
             Self::In(values) => is_in(values),
@@ -85,7 +95,10 @@ struct Parser<'a> {
 impl Parser<'_> {
     fn requirement(&mut self) -> Result<Requirement, String> {
         if self.take("!") {
-            return Ok(Requirement { key: self.key()?, test: Test::Absent });
+            return Ok(Requirement {
+                key: self.key()?,
+                test: Test::Absent,
+            });
         }
         let key = self.key()?;
         let test = self.test()?;
@@ -111,7 +124,9 @@ impl Parser<'_> {
         match self.word() {
             "in" => Ok(Test::In(self.values()?)),
             "notin" => Ok(Test::NotIn(self.values()?)),
-            other => Err(format!("found '{other}', expected: in, notin, =, ==, !=, gt, lt")),
+            other => Err(format!(
+                "found '{other}', expected: in, notin, =, ==, !=, gt, lt"
+            )),
         }
     }
 
@@ -131,7 +146,8 @@ impl Parser<'_> {
 
     fn number(&mut self) -> Result<i64, String> {
         let word = self.word();
-        word.parse().map_err(|_| format!("'{word}' is not an integer"))
+        word.parse()
+            .map_err(|_| format!("'{word}' is not an integer"))
     }
 
     fn key(&mut self) -> Result<String, String> {
@@ -148,14 +164,19 @@ impl Parser<'_> {
 
     /// The text up to the next operator, comma, bracket or space; it may be empty.
     fn word(&mut self) -> &str {
-        let end = self.rest.find(|c: char| c.is_whitespace() || "=!<>,()".contains(c)).unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .find(|c: char| c.is_whitespace() || "=!<>,()".contains(c))
+            .unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest.trim_start();
         word
     }
 
     fn take(&mut self, token: &str) -> bool {
-        let Some(rest) = self.rest.strip_prefix(token) else { return false };
+        let Some(rest) = self.rest.strip_prefix(token) else {
+            return false;
+        };
         self.rest = rest.trim_start();
         true
     }
@@ -176,20 +197,47 @@ mod tests {
     #[test]
     fn every_form_selects() {
         for matching in [
-            "", "app", "app=web", "app==web", "app = web", "tier!=back", "nope!=x", "app in (web, db)",
-            "app in (web),tier notin (back,)", "nope notin (a)", "!nope", "! nope", "n>4", "n<6", "empty=", "empty",
-            "app,tier=front,!nope", "empty in ()",
+            "",
+            "app",
+            "app=web",
+            "app==web",
+            "app = web",
+            "tier!=back",
+            "nope!=x",
+            "app in (web, db)",
+            "app in (web),tier notin (back,)",
+            "nope notin (a)",
+            "!nope",
+            "! nope",
+            "n>4",
+            "n<6",
+            "empty=",
+            "empty",
+            "app,tier=front,!nope",
+            "empty in ()",
         ] {
             check(matching, true);
         }
-        for other in ["nope", "app=db", "app!=web", "app in (db)", "app notin (web)", "!app", "n>5", "n<5", "app>1"] {
+        for other in [
+            "nope",
+            "app=db",
+            "app!=web",
+            "app in (db)",
+            "app notin (web)",
+            "!app",
+            "n>5",
+            "n<5",
+            "app>1",
+        ] {
             check(other, false);
         }
     }
 
     #[test]
     fn refuses_what_is_no_selector() {
-        for bad in ["=a", "a in b", "a in (b", "a b", "a=b c", "a>x", "a=*", "-a", "a,,b", "!"] {
+        for bad in [
+            "=a", "a in b", "a in (b", "a b", "a=b c", "a>x", "a=*", "-a", "a,,b", "!",
+        ] {
             LabelSelector::parse(bad).expect_err(bad);
         }
     }

@@ -23,12 +23,22 @@ struct Kept {
 impl Storage for Memory {
     fn load(&self) -> Result<Loaded, Error> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entries = kept.entries.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        Ok(Loaded { revision: kept.revision, entries })
+        let entries = kept
+            .entries
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        Ok(Loaded {
+            revision: kept.revision,
+            entries,
+        })
     }
 
     fn commit(&self, batch: Batch, done: Done) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(batch);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(batch);
         done(Ok(()));
     }
 }

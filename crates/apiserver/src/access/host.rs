@@ -1,0 +1,160 @@
+//! What the agent of a host may do.
+//!
+//! It reads its own Host, HostDatapath, Lease and Instances, writes their status (and its finalizers on what it runs),
+//! reads the ConfigMaps and Secrets that its Instances name, and reports Events.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::access::HOSTS_NAMESPACE;
+use crate::failure::Failure;
+use crate::list;
+use crate::object::meta_mut;
+use crate::request::{Request, Subresource, Verb};
+use crate::selection::{FieldSelector, Selection};
+use crate::server::Server;
+
+/// The group of the kinds that the rules name.
+const GROUP: &str = api::GROUP;
+/// Deepest place in an Instance at which a reference is looked for.
+const REFERENCE_DEPTH_MAX: usize = 16;
+
+/// What a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    Host,
+    HostDatapath,
+    Instance,
+    Lease,
+    Configuration(&'static str),
+    Event,
+    Other,
+}
+
+impl Subject {
+    fn of(request: &Request) -> Self {
+        match (
+            request.resource.group.as_str(),
+            request.resource.plural.as_str(),
+        ) {
+            (GROUP, "hosts") => Self::Host,
+            (GROUP, "hostdatapaths") => Self::HostDatapath,
+            (GROUP, "instances") => Self::Instance,
+            ("coordination.k8s.io", "leases") => Self::Lease,
+            ("", "configmaps") => Self::Configuration("configMap"),
+            ("", "secrets") => Self::Configuration("secret"),
+            ("" | "events.k8s.io", "events") => Self::Event,
+            _ => Self::Other,
+        }
+    }
+}
+
+pub(super) fn allows(server: &Server, host: &str, request: &Request) -> Result<bool, Failure> {
+    let writes = matches!(request.verb, Verb::Update | Verb::Patch);
+    let touches = writes || request.verb == Verb::Get;
+    let is_own_name = request.name == host;
+    Ok(match Subject::of(request) {
+        Subject::Host if writes => is_own_name && request.subresource == Some(Subresource::Status),
+        Subject::Host | Subject::HostDatapath if touches => is_own_name,
+        Subject::Host | Subject::HostDatapath => selects(request, "metadata.name", host)?,
+        Subject::Instance if touches => runs_on(server, host, request),
+        Subject::Instance => selects(request, "spec.host", host)?,
+        Subject::Lease if request.verb == Verb::Create => request.namespace == HOSTS_NAMESPACE,
+        Subject::Lease => touches && is_own_name && request.namespace == HOSTS_NAMESPACE,
+        Subject::Configuration(kind) => {
+            request.verb == Verb::Get && is_named(server, host, request, kind)
+        }
+        Subject::Event => request.verb == Verb::Create,
+        Subject::Other => false,
+    })
+}
+
+pub(super) fn may_create(host: &str, request: &Request, name: &str) -> bool {
+    match Subject::of(request) {
+        Subject::Lease => name == host,
+        Subject::Event => true,
+        _ => false,
+    }
+}
+
+/// On the objects that it acts for, an agent changes the status and finalizers, and nothing else.
+pub(super) fn may_change(request: &Request, old: &Value, new: &Value) -> bool {
+    let whole = request.subresource.is_none();
+    match Subject::of(request) {
+        Subject::Instance | Subject::HostDatapath if whole => {
+            let rest = |value: &Value| {
+                let mut value = value.clone();
+                meta_mut(&mut value).remove("finalizers");
+                value
+            };
+            rest(old) == rest(new)
+        }
+        Subject::Instance | Subject::HostDatapath | Subject::Host | Subject::Lease => true,
+        Subject::Configuration(_) | Subject::Event | Subject::Other => false,
+    }
+}
+
+/// Whether a list or watch asks only for objects with that value at that path.
+fn selects(request: &Request, path: &str, value: &str) -> Result<bool, Failure> {
+    let reads = matches!(request.verb, Verb::List | Verb::Watch);
+    Ok(reads && list::selection(request)?.fields.wanted(path) == Some(value))
+}
+
+/// Whether the Instance is one of the host's. One that is not there is nobody's secret: the answer is 404.
+fn runs_on(server: &Server, host: &str, request: &Request) -> bool {
+    let key = request.resource.key(&request.namespace, &request.name);
+    let instance = server.state().latest(&key);
+    instance.is_none_or(|instance| {
+        instance.value.pointer("/spec/host").and_then(Value::as_str) == Some(host)
+    })
+}
+
+/// Whether an Instance of the host in that namespace names the ConfigMap or Secret.
+fn is_named(server: &Server, host: &str, request: &Request, kind: &str) -> bool {
+    let Some(instances) = server.registry().get(GROUP, "instances") else {
+        return false;
+    };
+    let own = Selection {
+        namespace: Some(request.namespace.clone()),
+        fields: FieldSelector::default().and("spec.host", host),
+        ..Selection::all(Arc::new(instances.home.clone()))
+    };
+    let (instances, _) = server.snapshot(&own);
+    instances
+        .iter()
+        .any(|instance| references(&instance.value, kind).contains(request.name.as_str()))
+}
+
+/// The names that the configuration of an Instance gives to objects of a kind, `configMap` or `secret`.
+fn references<'a>(instance: &'a Value, kind: &str) -> BTreeSet<&'a str> {
+    let mut names = BTreeSet::new();
+    if let Some(configuration) = instance.pointer("/spec/configuration") {
+        gather(configuration, kind, 0, &mut names);
+    }
+    names
+}
+
+fn gather<'a>(value: &'a Value, kind: &str, depth: usize, names: &mut BTreeSet<&'a str>) {
+    if depth > REFERENCE_DEPTH_MAX {
+        return;
+    }
+    match value {
+        Value::Object(fields) => {
+            names.extend(
+                fields
+                    .get(kind)
+                    .and_then(|named| named.get("name"))
+                    .and_then(Value::as_str),
+            );
+            fields
+                .values()
+                .for_each(|field| gather(field, kind, depth + 1, names));
+        }
+        Value::Array(list) => list
+            .iter()
+            .for_each(|item| gather(item, kind, depth + 1, names)),
+        _ => {}
+    }
+}

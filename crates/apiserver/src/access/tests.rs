@@ -1,0 +1,245 @@
+//! What an agent may do, through requests as it makes them.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde_json::{Value, json};
+
+use crate::access::{HOSTS_NAMESPACE, Identity};
+use crate::server::Server;
+
+const GROUP: &str = "/apis/groma.dev/v1alpha1";
+
+/// Kinds by their names alone: the rules look at nothing else.
+fn kind(kind: &str, plural: &str, scope: &str, selectable: &Value) -> CustomResourceDefinition {
+    let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let spec = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+        "properties": {"host": {"type": "string"}}});
+    let crd = json!({
+        "metadata": {"name": format!("{plural}.groma.dev")},
+        "spec": {
+            "group": "groma.dev", "scope": scope, "names": {"plural": plural, "kind": kind},
+            "versions": [{
+                "name": "v1alpha1", "served": true, "storage": true, "subresources": {"status": {}},
+                "selectableFields": selectable,
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec, "status": anything}}},
+            }],
+        },
+    });
+    serde_json::from_value(crd).expect("a definition")
+}
+
+fn server() -> Server {
+    let crds = vec![
+        kind("Host", "hosts", "Cluster", &json!([])),
+        kind("HostDatapath", "hostdatapaths", "Cluster", &json!([])),
+        kind("Service", "services", "Namespaced", &json!([])),
+        kind(
+            "Instance",
+            "instances",
+            "Namespaced",
+            &json!([{"jsonPath": ".spec.host"}]),
+        ),
+    ];
+    let server = Server::builder()
+        .crds(crds)
+        .seed(1)
+        .build()
+        .expect("all kinds can be served");
+    for (name, host, map) in [("a", "mad", "settings"), ("b", "par", "others")] {
+        let instance = json!({
+            "apiVersion": "groma.dev/v1alpha1", "kind": "Instance", "metadata": {"name": name, "namespace": "default"},
+            "spec": {"host": host, "configuration": {
+                "files": [{"content": {"configMap": {"name": map, "key": "k"}}}],
+                "environment": [{"value": {"secret": {"name": format!("{map}-secret"), "key": "k"}}}],
+            }},
+        });
+        server.apply(&instance).expect("an instance");
+    }
+    for (kind, name) in [
+        ("ConfigMap", "settings"),
+        ("ConfigMap", "others"),
+        ("Secret", "settings-secret"),
+    ] {
+        let object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "default"}});
+        server.apply(&object).expect("a map");
+    }
+    server
+}
+
+async fn ask(
+    server: &Server,
+    identity: &Identity,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> (u16, Value) {
+    let content_type = if method == "PATCH" {
+        "application/merge-patch+json"
+    } else {
+        "application/json"
+    };
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    let request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", content_type);
+    let request = request
+        .body(Full::new(Bytes::from(body)))
+        .expect("a request");
+    let response = server.serve(identity, request).await;
+    let code = response.status().as_u16();
+    if path.contains("watch=true") && code == 200 {
+        return (code, Value::Null);
+    }
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .expect("a body")
+        .to_bytes();
+    (code, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+async fn check(server: &Server, cases: &[(&str, String, Value, u16)]) {
+    let host = Identity::Host("mad".to_owned());
+    for (method, path, body, expected) in cases {
+        let (code, answer) = ask(server, &host, method, path, body).await;
+        assert_eq!(code, *expected, "{method} {path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_reads_what_is_its_own() {
+    let none = Value::Null;
+    let core = "/api/v1/namespaces/default";
+    let get = |path: String, code: u16| ("GET", path, none.clone(), code);
+    let cases = [
+        get(
+            format!("{GROUP}/instances?fieldSelector=spec.host%3Dmad"),
+            200,
+        ),
+        get(
+            format!("{GROUP}/instances?fieldSelector=spec.host%3Dmad&watch=true"),
+            200,
+        ),
+        get(
+            format!("{GROUP}/instances?fieldSelector=spec.host%3Dpar"),
+            403,
+        ),
+        get(
+            format!("{GROUP}/instances?fieldSelector=spec.host!%3Dpar"),
+            403,
+        ),
+        get(format!("{GROUP}/instances"), 403),
+        get(
+            format!("{GROUP}/namespaces/default/instances?watch=true"),
+            403,
+        ),
+        get(format!("{GROUP}/namespaces/default/instances/a"), 200),
+        get(format!("{GROUP}/namespaces/default/instances/b"), 403),
+        get(format!("{GROUP}/namespaces/default/instances/gone"), 404),
+        get(format!("{GROUP}/hosts/mad"), 404),
+        get(format!("{GROUP}/hosts/par"), 403),
+        get(format!("{GROUP}/hosts"), 403),
+        get(
+            format!("{GROUP}/hostdatapaths?fieldSelector=metadata.name%3Dmad&watch=true"),
+            200,
+        ),
+        get(
+            format!("{GROUP}/hostdatapaths?fieldSelector=metadata.name%3Dpar"),
+            403,
+        ),
+        get(format!("{core}/configmaps/settings"), 200),
+        get(format!("{core}/configmaps/others"), 403),
+        get(format!("{core}/configmaps/settings-secret"), 403),
+        get(format!("{core}/secrets/settings-secret"), 200),
+        get(format!("{core}/secrets"), 403),
+        get(format!("{GROUP}/services"), 403),
+        get("/version".to_owned(), 200),
+    ];
+    check(&server(), &cases).await;
+}
+
+#[tokio::test]
+async fn a_host_writes_status_finalizers_and_its_lease() {
+    let instance = |name: &str| format!("{GROUP}/namespaces/default/instances/{name}");
+    let status = json!({"status": {"restarts": 1}});
+    let finalizer = json!({"metadata": {"finalizers": ["groma.dev/agent"]}});
+    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{HOSTS_NAMESPACE}/leases");
+    let lease = |name: &str| json!({"metadata": {"name": name}, "spec": {"holderIdentity": name}});
+    let event = json!({"metadata": {"generateName": "e-"}, "involvedObject": {"kind": "Host", "name": "mad"}});
+    let cases = [
+        (
+            "PATCH",
+            format!("{}/status", instance("a")),
+            status.clone(),
+            200,
+        ),
+        ("PATCH", format!("{}/status", instance("b")), status, 403),
+        ("PATCH", instance("a"), finalizer.clone(), 200),
+        ("PATCH", instance("b"), finalizer, 403),
+        (
+            "PATCH",
+            instance("a"),
+            json!({"spec": {"workload": "other"}}),
+            403,
+        ),
+        (
+            "PATCH",
+            instance("a"),
+            json!({"metadata": {"labels": {"a": "b"}}}),
+            403,
+        ),
+        ("DELETE", instance("a"), Value::Null, 403),
+        ("POST", leases.clone(), lease("mad"), 201),
+        ("POST", leases.clone(), lease("par"), 403),
+        (
+            "POST",
+            "/apis/coordination.k8s.io/v1/namespaces/default/leases".to_owned(),
+            lease("mad"),
+            403,
+        ),
+        (
+            "PATCH",
+            format!("{leases}/mad"),
+            json!({"spec": {"leaseDurationSeconds": 2}}),
+            200,
+        ),
+        (
+            "PATCH",
+            format!("{leases}/par"),
+            json!({"spec": {"leaseDurationSeconds": 2}}),
+            403,
+        ),
+        ("PUT", format!("{leases}/par"), lease("par"), 403),
+        (
+            "POST",
+            "/api/v1/namespaces/default/events".to_owned(),
+            event,
+            201,
+        ),
+        (
+            "POST",
+            "/api/v1/namespaces/default/configmaps".to_owned(),
+            lease("x"),
+            403,
+        ),
+    ];
+    check(&server(), &cases).await;
+}
+
+#[tokio::test]
+async fn a_refusal_reads_as_in_kubernetes() {
+    let host = Identity::Host("mad".to_owned());
+    let path = format!("{GROUP}/namespaces/default/instances/b");
+    let (code, status) = ask(&server(), &host, "GET", &path, &Value::Null).await;
+    assert_eq!((code, &status["reason"]), (403, &json!("Forbidden")));
+    let message = "instances.groma.dev \"b\" is forbidden: User \"system:host:mad\" cannot get resource \"instances\" \
+        in API group \"groma.dev\" in the namespace \"default\"";
+    assert_eq!(status["message"], message);
+}

@@ -1,0 +1,136 @@
+//! The formats of strings and numbers that are checked; others are only remarks, as in Kubernetes.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde_json::Value;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Int32,
+    Int64,
+    DateTime,
+    Ipv4,
+    Ipv6,
+    Cidr,
+    Uuid,
+    Byte,
+}
+
+impl Format {
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "int32" => Self::Int32,
+            "int64" => Self::Int64,
+            "date-time" => Self::DateTime,
+            "ipv4" => Self::Ipv4,
+            "ipv6" => Self::Ipv6,
+            "cidr" => Self::Cidr,
+            "uuid" => Self::Uuid,
+            "byte" => Self::Byte,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Int32 => "int32",
+            Self::Int64 => "int64",
+            Self::DateTime => "date-time",
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+            Self::Cidr => "cidr",
+            Self::Uuid => "uuid",
+            Self::Byte => "byte",
+        }
+    }
+
+    /// Whether a value has this format; values of other types have every format.
+    pub(super) fn fits(self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Int32, Value::Number(number)) => {
+                number.as_i64().is_none_or(|n| i32::try_from(n).is_ok())
+            }
+            (Self::Int64, Value::Number(number)) => !number.is_u64() || number.as_i64().is_some(),
+            (_, Value::String(text)) => self.fits_text(text),
+            _ => true,
+        }
+    }
+
+    fn fits_text(self, text: &str) -> bool {
+        match self {
+            Self::Int32 | Self::Int64 => true,
+            Self::DateTime => text.parse::<jiff::Timestamp>().is_ok(),
+            Self::Ipv4 => text.parse::<Ipv4Addr>().is_ok(),
+            Self::Ipv6 => text.parse::<Ipv6Addr>().is_ok(),
+            Self::Cidr => is_cidr(text),
+            Self::Uuid => is_uuid(text),
+            Self::Byte => is_base64(text),
+        }
+    }
+}
+
+fn is_cidr(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else {
+        return false;
+    };
+    let longest = match address.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    length.parse::<u8>().is_ok_and(|length| length <= longest)
+}
+
+fn is_uuid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
+    lengths == [8, 4, 4, 4, 12]
+        && groups
+            .iter()
+            .all(|group| group.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn is_base64(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    let letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    text.len().is_multiple_of(4) && text.len() - body.len() <= 2 && body.bytes().all(letter)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn formats_are_checked() {
+        let cases = [
+            ("int32", json!(2_147_483_647), json!(2_147_483_648_i64)),
+            (
+                "int64",
+                json!(9_223_372_036_854_775_807_i64),
+                json!(9_223_372_036_854_775_808_u64),
+            ),
+            (
+                "date-time",
+                json!("2026-11-21T10:00:00Z"),
+                json!("yesterday"),
+            ),
+            ("ipv4", json!("192.0.2.1"), json!("192.0.2")),
+            ("ipv6", json!("2001:db8::1"), json!("192.0.2.1")),
+            ("cidr", json!("2001:db8::/32"), json!("192.0.2.0/33")),
+            (
+                "uuid",
+                json!("12345678-1234-1234-1234-123456789abc"),
+                json!("1234"),
+            ),
+            ("byte", json!("aGk="), json!("a==")),
+        ];
+        for (name, good, bad) in cases {
+            let format = Format::parse(name).expect(name);
+            assert_eq!(format.name(), name);
+            assert!(format.fits(&good), "{name} {good}");
+            assert!(!format.fits(&bad), "{name} {bad}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Schemas as kube-apiserver treats them.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+use serde_json::{Value, json};
+
+use super::Schema;
+
+fn schema(spec: Value) -> Schema {
+    let props = json!({"type": "object", "properties": {"spec": spec}});
+    let props: JSONSchemaProps = serde_json::from_value(props).expect("a schema");
+    Schema::parse(&props).expect("a structural schema")
+}
+
+fn object(spec: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "n"}, "spec": spec})
+}
+
+fn problems(schema: &Schema, spec: Value) -> Vec<String> {
+    schema
+        .problems(&object(spec), None)
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn unknown_fields_go_and_are_named() {
+    let schema = schema(json!({"type": "object", "properties": {
+        "a": {"type": "string"},
+        "list": {"type": "array", "items": {"type": "object", "properties": {"b": {"type": "string"}}}},
+        "map": {"type": "object", "additionalProperties": {"type": "object", "properties": {"c": {"type": "string"}}}},
+        "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            "properties": {"inner": {"type": "object", "properties": {"d": {"type": "string"}}}}},
+        "embedded": {"type": "object", "x-kubernetes-embedded-resource": true},
+    }}));
+    let mut value = object(json!({
+        "a": "x", "nope": 1, "list": [{"b": "x"}, {"b": "x", "nope": 2}], "map": {"k": {"c": "x", "nope": 3}},
+        "free": {"any": 1, "inner": {"d": "x", "nope": 4}}, "embedded": {"kind": "K", "nope": 5},
+    }));
+    value["other"] = true.into();
+    let mut unknown = Vec::new();
+    schema.prune(&mut value, &mut unknown);
+    unknown.sort();
+    let expected = [
+        "other",
+        "spec.embedded.nope",
+        "spec.free.inner.nope",
+        "spec.list[1].nope",
+        "spec.map.k.nope",
+        "spec.nope",
+    ];
+    assert_eq!(unknown, expected);
+    let pruned = json!({
+        "a": "x", "list": [{"b": "x"}, {"b": "x"}], "map": {"k": {"c": "x"}},
+        "free": {"any": 1, "inner": {"d": "x"}}, "embedded": {"kind": "K"},
+    });
+    assert_eq!(value, object(pruned));
+}
+
+#[test]
+fn defaults_fill_what_is_absent_or_null() {
+    let schema = schema(json!({"type": "object", "properties": {
+        "a": {"type": "string", "default": "x"},
+        "b": {"type": "string", "nullable": true, "default": "y"},
+        "c": {"type": "string"},
+        "d": {"type": "object", "default": {}, "properties": {"e": {"type": "integer", "default": 5}}},
+        "list": {"type": "array", "items": {"type": "object", "properties": {"f": {"type": "integer", "default": 6}}}},
+    }}));
+    let mut value = object(json!({"a": null, "b": null, "c": null, "list": [{}]}));
+    schema.fill(&mut value);
+    assert_eq!(
+        value,
+        object(json!({"a": "x", "b": null, "d": {"e": 5}, "list": [{"f": 6}]}))
+    );
+}
+
+#[test]
+fn values_are_checked_with_the_words_of_kubernetes() {
+    let schema = schema(
+        json!({"type": "object", "required": ["name"], "properties": {
+            "name": {"type": "string", "minLength": 2, "maxLength": 4, "pattern": "^[a-z]+$"},
+            "size": {"type": "integer", "minimum": 1, "maximum": 9},
+            "mode": {"type": "string", "enum": ["a", "b"]},
+            "port": {"x-kubernetes-int-or-string": true},
+            "tags": {"type": "array", "maxItems": 2, "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+            "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["n"],
+                "items": {"type": "object", "properties": {"n": {"type": "string"}}}},
+            "one": {"type": "object", "properties": {"x": {"type": "string"}, "y": {"type": "string"}},
+                "oneOf": [{"required": ["x"]}, {"required": ["y"]}]},
+            "at": {"type": "string", "format": "date-time"},
+        }}),
+    );
+    let cases = [
+        (json!({}), "spec.name: Required value"),
+        (
+            json!({"name": "a"}),
+            "spec.name: Invalid value: \"a\": spec.name in body should be at least 2 chars long",
+        ),
+        (
+            json!({"name": "abcde"}),
+            "spec.name: Too long: may not be more than 4 bytes",
+        ),
+        (
+            json!({"name": "AB"}),
+            "spec.name: Invalid value: \"AB\": spec.name in body should match '^[a-z]+$'",
+        ),
+        (
+            json!({"name": 5}),
+            "spec.name: Invalid value: \"integer\": spec.name in body must be of type string: \"integer\"",
+        ),
+        (
+            json!({"name": "ab", "size": 0}),
+            "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1",
+        ),
+        (
+            json!({"name": "ab", "size": 10}),
+            "spec.size: Invalid value: 10: spec.size in body should be less than or equal to 9",
+        ),
+        (
+            json!({"name": "ab", "size": 1.5}),
+            "spec.size: Invalid value: \"number\": spec.size in body must be of type integer: \"number\"",
+        ),
+        (
+            json!({"name": "ab", "mode": "c"}),
+            "spec.mode: Unsupported value: \"c\": supported values: \"a\", \"b\"",
+        ),
+        (
+            json!({"name": "ab", "port": true}),
+            "spec.port: Invalid value: \"boolean\": spec.port in body must be of type integer,string: \"boolean\"",
+        ),
+        (
+            json!({"name": "ab", "tags": ["a", "b", "c"]}),
+            "spec.tags: Too many: 3: must have at most 2 items",
+        ),
+        (
+            json!({"name": "ab", "tags": ["a", "a"]}),
+            "spec.tags[1]: Duplicate value: \"a\"",
+        ),
+        (
+            json!({"name": "ab", "ports": [{"n": "x"}, {"n": "x"}]}),
+            "spec.ports[1]: Duplicate value: {\"n\":\"x\"}",
+        ),
+        (
+            json!({"name": "ab", "one": {}}),
+            "spec.one: Invalid value: \"\": \"spec.one\" must validate one and only one schema (oneOf). Found none valid",
+        ),
+        (
+            json!({"name": "ab", "at": "now"}),
+            "spec.at: Invalid value: \"now\": spec.at in body must be of type date-time: \"now\"",
+        ),
+    ];
+    for (spec, expected) in cases {
+        assert_eq!(problems(&schema, spec), [expected]);
+    }
+    let good = json!({
+        "name": "ab", "size": 9, "mode": "b", "port": "http", "tags": ["a", "b"], "ports": [{"n": "x"}, {"n": "y"}],
+        "one": {"y": ""}, "at": "2026-11-21T10:00:00Z",
+    });
+    assert_eq!(problems(&schema, good), Vec::<String>::new());
+}
+
+#[test]
+fn rules_see_themselves_and_their_past() {
+    let schema = schema(json!({"type": "object",
+        "x-kubernetes-validations": [{"rule": "self.min <= self.max", "message": "min must not exceed max"}],
+        "properties": {
+            "min": {"type": "integer"}, "max": {"type": "integer"},
+            "name": {"type": "string", "x-kubernetes-validations": [
+                {"rule": "self == oldSelf", "message": "name is immutable"},
+            ]},
+            "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["n"],
+                "items": {"type": "object", "properties": {
+                    "n": {"type": "string"},
+                    "p": {"type": "integer", "x-kubernetes-validations": [
+                        {"rule": "self >= oldSelf", "message": "ports only grow", "reason": "FieldValueForbidden"},
+                    ]},
+                }}},
+        },
+    }));
+    let old = object(json!({
+        "min": 1, "max": 2, "name": "a", "ports": [{"n": "x", "p": 1}, {"n": "y", "p": 5}],
+    }));
+    let check = |spec: Value, old: Option<&Value>| -> Vec<String> {
+        schema
+            .problems(&object(spec), old)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    };
+    let wrong = json!({"min": 3, "max": 2});
+    assert_eq!(
+        check(wrong, None),
+        ["spec: Invalid value: \"object\": min must not exceed max"]
+    );
+    let renamed = json!({"min": 1, "max": 2, "name": "b"});
+    assert_eq!(
+        check(renamed.clone(), None),
+        Vec::<String>::new(),
+        "there is no past yet"
+    );
+    assert_eq!(
+        check(renamed, Some(&old)),
+        ["spec.name: Invalid value: \"string\": name is immutable"]
+    );
+    let swapped =
+        json!({"min": 1, "max": 2, "name": "a", "ports": [{"n": "y", "p": 5}, {"n": "x", "p": 0}]});
+    assert_eq!(
+        check(swapped, Some(&old)),
+        ["spec.ports[1].p: Forbidden: ports only grow"]
+    );
+}
+
+#[test]
+fn what_is_not_structural_is_refused() {
+    let cases = [
+        (
+            json!({"type": "object", "properties": {"a": {"$ref": "#/x"}}}),
+            "openAPIV3Schema.a: $ref",
+        ),
+        (json!({"type": "thing"}), "openAPIV3Schema.type"),
+        (
+            json!({"type": "string", "pattern": "("}),
+            "openAPIV3Schema.pattern",
+        ),
+        (
+            json!({"type": "array", "x-kubernetes-list-type": "map"}),
+            "openAPIV3Schema.x-kubernetes-list-map-keys",
+        ),
+        (
+            json!({"type": "string", "x-kubernetes-validations": [{"rule": "self ="}]}),
+            "x-kubernetes-validations",
+        ),
+    ];
+    for (props, expected) in cases {
+        let props: JSONSchemaProps = serde_json::from_value(props).expect("a schema");
+        let error = Schema::parse(&props).err().expect(expected);
+        assert!(error.contains(expected), "{error}");
+    }
+}
