@@ -10,7 +10,7 @@ use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 use crate::private_file::{self, PRIVATE};
-use crate::tls::Identity;
+use crate::tls::Credentials;
 
 /// Name of the cluster, the user and the context in the file.
 const NAME: &str = "groma";
@@ -19,8 +19,8 @@ const NAME: &str = "groma";
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write(path: &Path, server: &str, authority: &str, identity: &Identity) -> Result<()> {
-    let text = format!("{:#}\n", document(server, authority, identity));
+pub fn write(path: &Path, server: &str, authority: &str, credentials: &Credentials) -> Result<()> {
+    let text = format!("{:#}\n", document(server, authority, credentials));
     private_file::replace(path, text.as_bytes(), PRIVATE).map_err(|error| {
         Error::caused(
             ErrorKind::Internal,
@@ -32,7 +32,7 @@ pub fn write(path: &Path, server: &str, authority: &str, identity: &Identity) ->
 
 /// The kubeconfig as a document. JSON is YAML, and every client reads it.
 #[must_use]
-pub fn document(server: &str, authority: &str, identity: &Identity) -> Value {
+pub fn document(server: &str, authority: &str, credentials: &Credentials) -> Value {
     let data =
         |pem: &str| serde_json::to_value(ByteString(pem.into())).expect("base64 is a string");
     json!({
@@ -44,8 +44,8 @@ pub fn document(server: &str, authority: &str, identity: &Identity) -> Value {
             "certificate-authority-data": data(authority),
         }}],
         "users": [{"name": NAME, "user": {
-            "client-certificate-data": data(&identity.certificate),
-            "client-key-data": data(&identity.key),
+            "client-certificate-data": data(&credentials.certificate),
+            "client-key-data": data(&credentials.key),
         }}],
         "contexts": [{"name": NAME, "context": {"cluster": NAME, "user": NAME, "namespace": "default"}}],
     })
@@ -62,12 +62,12 @@ mod tests {
     fn is_read_by_a_client_and_by_nobody_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kubeconfig");
-        let identity = Identity {
+        let credentials = Credentials {
             certificate: "certificate".to_owned(),
             key: "key".to_owned(),
         };
-        write(&path, "https://old:1", "authority", &identity).unwrap();
-        write(&path, "https://127.0.0.1:6443", "authority", &identity).unwrap();
+        write(&path, "https://old:1", "authority", &credentials).unwrap();
+        write(&path, "https://127.0.0.1:6443", "authority", &credentials).unwrap();
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600

@@ -1,7 +1,7 @@
 //! The doors of the server: a unix socket for its owner, and TLS on TCP for everyone with a certificate.
 //!
-//! A door finds out who is on the other side ([`Peer`]), asks for the service of that peer and serves HTTP/1.1 or
-//! HTTP/2, with upgrades. Who shows nothing is answered 401. What a peer may do is decided by the service.
+//! A door finds out who is on the other side ([`Identity`]), asks for the service of that identity and serves HTTP/1.1 or
+//! HTTP/2, with upgrades. Who shows nothing is answered 401. What an identity may do is decided by the service.
 //! There are no tokens, no proxies' headers and no limits per client here.
 
 mod connection;
@@ -29,6 +29,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 pub use self::connection::Service;
+use crate::access::Identity;
 use crate::tls::Subject;
 
 /// Connections of one door at a time; the next one waits to be accepted.
@@ -39,17 +40,14 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait when the process has no file descriptor left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Who uses the unix socket.
+const OWNER: &str = "system:owner";
+/// The organization of administrators, as in Kubernetes.
+const ADMINISTRATORS: &str = "system:masters";
+/// What the common name of a host's certificate begins with; the host's name follows.
+const HOST_PREFIX: &str = "system:host:";
 /// Mode of the unix socket.
 const SOCKET_MODE: u32 = 0o600;
-
-/// Who is on the other side of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// A process of the user who runs the server, or of root.
-    Owner,
-    /// Whoever has the key of a certificate that our authority signed.
-    Certificate(Subject),
-}
 
 /// A door that is open. Dropping it closes it at once; [`Listening::stop`] lets answers finish.
 pub struct Listening {
@@ -91,7 +89,7 @@ impl Drop for Listening {
 /// When the socket cannot be made, or a living server listens there.
 pub async fn unix<S: Service>(
     path: &Path,
-    service: impl Fn(Peer) -> S + Send + Sync + 'static,
+    service: impl Fn(Identity) -> S + Send + Sync + 'static,
 ) -> Result<Listening> {
     let listener = bind_socket(path)
         .await
@@ -102,14 +100,14 @@ pub async fn unix<S: Service>(
     Ok(listening)
 }
 
-/// Opens TLS on TCP. `service` is asked once per connection, with the subject of the certificate that was shown.
+/// Opens TLS on TCP. `service` is asked once per connection, with who the certificate that was shown was issued to.
 ///
 /// # Errors
 /// When the address cannot be used.
 pub async fn tls<S: Service>(
     address: SocketAddr,
     config: Arc<ServerConfig>,
-    service: impl Fn(Peer) -> S + Send + Sync + 'static,
+    service: impl Fn(Identity) -> S + Send + Sync + 'static,
 ) -> Result<Listening> {
     let listener = TcpListener::bind(address)
         .await
@@ -141,7 +139,7 @@ trait Door: Send + 'static {
     fn greet(
         &self,
         raw: Self::Raw,
-    ) -> impl Future<Output = io::Result<(Option<Peer>, Self::Stream)>> + Send + 'static;
+    ) -> impl Future<Output = io::Result<(Option<Identity>, Self::Stream)>> + Send + 'static;
 }
 
 struct UnixDoor {
@@ -160,11 +158,14 @@ impl Door for UnixDoor {
     fn greet(
         &self,
         stream: UnixStream,
-    ) -> impl Future<Output = io::Result<(Option<Peer>, UnixStream)>> + Send + 'static {
+    ) -> impl Future<Output = io::Result<(Option<Identity>, UnixStream)>> + Send + 'static {
         let owner = self.owner;
         async move {
             let uid = stream.peer_cred()?.uid();
-            Ok(((uid == owner || uid == 0).then_some(Peer::Owner), stream))
+            Ok((
+                (uid == owner || uid == 0).then(|| Identity::Admin(OWNER.to_owned())),
+                stream,
+            ))
         }
     }
 }
@@ -185,7 +186,7 @@ impl Door for TlsDoor {
     fn greet(
         &self,
         raw: TcpStream,
-    ) -> impl Future<Output = io::Result<(Option<Peer>, Self::Stream)>> + Send + 'static {
+    ) -> impl Future<Output = io::Result<(Option<Identity>, Self::Stream)>> + Send + 'static {
         let acceptor = self.acceptor.clone();
         async move {
             // Answers are written whole; waiting for more to send only delays watches.
@@ -193,14 +194,30 @@ impl Door for TlsDoor {
             let stream = timeout(HANDSHAKE_PATIENCE, acceptor.accept(raw)).await??;
             let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
             let subject = certificates.first().and_then(Subject::of);
-            Ok((subject.map(Peer::Certificate), stream))
+            Ok((subject.and_then(identity), stream))
         }
     }
 }
 
+/// Who a certificate makes its holder; `None` for a name that means nothing here.
+fn identity(subject: Subject) -> Option<Identity> {
+    if subject
+        .organizations
+        .iter()
+        .any(|organization| organization == ADMINISTRATORS)
+    {
+        return Some(Identity::Admin(subject.common_name));
+    }
+    let host = subject
+        .common_name
+        .strip_prefix(HOST_PREFIX)
+        .filter(|host| !host.is_empty())?;
+    Some(Identity::Host(host.to_owned()))
+}
+
 fn start<D: Door, S: Service>(
     door: D,
-    service: impl Fn(Peer) -> S + Send + Sync + 'static,
+    service: impl Fn(Identity) -> S + Send + Sync + 'static,
 ) -> Listening {
     let (stop, stopping) = watch::channel(false);
     let task = tokio::spawn(accept_all(door, Arc::new(service), stopping));
@@ -215,7 +232,7 @@ fn start<D: Door, S: Service>(
 /// Accepts until told to stop; all connections are tasks of this one and end with it.
 async fn accept_all<D: Door, S: Service>(
     door: D,
-    service: Arc<impl Fn(Peer) -> S + Send + Sync + 'static>,
+    service: Arc<impl Fn(Identity) -> S + Send + Sync + 'static>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
@@ -246,13 +263,13 @@ async fn accept_all<D: Door, S: Service>(
 }
 
 async fn serve<S: Service, T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    greeting: impl Future<Output = io::Result<(Option<Peer>, T)>>,
-    service: Arc<impl Fn(Peer) -> S>,
+    greeting: impl Future<Output = io::Result<(Option<Identity>, T)>>,
+    service: Arc<impl Fn(Identity) -> S>,
     stopping: watch::Receiver<bool>,
 ) {
     match greeting.await {
-        Ok((peer, stream)) => {
-            let service = peer.map(|peer| service(peer));
+        Ok((identity, stream)) => {
+            let service = identity.map(|identity| service(identity));
             connection::serve(stream, service, stopping).await;
         }
         Err(error) => tracing::debug!(%error, "a client did not finish its greeting"),

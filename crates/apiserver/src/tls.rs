@@ -60,7 +60,7 @@ pub struct Authority {
 
 /// A certificate and its key, both as PEM.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct Credentials {
     /// The certificate.
     pub certificate: String,
     /// Its private key; keep it where only its owner can read it.
@@ -118,7 +118,7 @@ impl Authority {
         common_name: &str,
         organization: Option<&str>,
         now: Timestamp,
-    ) -> Result<Identity> {
+    ) -> Result<Credentials> {
         let mut params = CertificateParams::default();
         valid(&mut params, now, LEAF_LIFE);
         params.distinguished_name = named(common_name);
@@ -141,7 +141,7 @@ impl Authority {
     /// # Errors
     /// When a name cannot be written into a certificate, or the folder cannot be written.
     pub fn server_config(&self, names: &[String], now: Timestamp) -> Result<Arc<ServerConfig>> {
-        let (certificate, key) = self.server_identity(names, now)?;
+        let (certificate, key) = self.server_credentials(names, now)?;
         let what = "cannot configure TLS";
         let roots = Arc::new(roots(self.certificate.clone())?);
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
@@ -158,7 +158,7 @@ impl Authority {
         Ok(Arc::new(config))
     }
 
-    fn server_identity(
+    fn server_credentials(
         &self,
         names: &[String],
         now: Timestamp,
@@ -170,8 +170,8 @@ impl Authority {
             .chain(names.iter().cloned())
             .collect();
         let kept = private_file::read(&path).map_err(|e| unusable(&path, e))?;
-        if let Some(identity) = kept.and_then(|pem| self.still_good(&pem, &names, now)) {
-            return Ok(identity);
+        if let Some(credentials) = kept.and_then(|pem| self.still_good(&pem, &names, now)) {
+            return Ok(credentials);
         }
         let what = || format!("cannot issue the server's certificate for {names:?}");
         let mut params = CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())
@@ -186,7 +186,7 @@ impl Authority {
         parse_rustls(&made.both()).map_err(|e| unusable(&path, e))
     }
 
-    /// The kept identity, if this authority signed it for exactly these names and it does not end soon.
+    /// The kept credentials, if this authority signed them for exactly these names and they do not end soon.
     fn still_good(
         &self,
         pem: &str,
@@ -203,10 +203,10 @@ impl Authority {
         good.then_some((certificate, key))
     }
 
-    fn issue(&self, params: &CertificateParams) -> Result<Identity, rcgen::Error> {
+    fn issue(&self, params: &CertificateParams) -> Result<Credentials, rcgen::Error> {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Identity {
+        Ok(Credentials {
             certificate: certificate.pem(),
             key: key.serialize_pem(),
         })
@@ -224,7 +224,7 @@ impl Authority {
     }
 }
 
-impl Identity {
+impl Credentials {
     /// Key and certificate in one PEM text.
     fn both(&self) -> String {
         format!("{}{}", self.key, self.certificate)
@@ -260,7 +260,7 @@ impl Subject {
 /// When a text is no PEM of its sort.
 pub fn client_config(
     authority: &str,
-    identity: Option<&Identity>,
+    credentials: Option<&Credentials>,
     protocol: &[u8],
 ) -> Result<Arc<ClientConfig>> {
     let what = "cannot configure TLS from the given certificates";
@@ -270,10 +270,11 @@ pub fn client_config(
         .with_safe_default_protocol_versions()
         .map_err(|e| failed(what, e))?
         .with_root_certificates(roots(authority)?);
-    let mut config = match identity {
+    let mut config = match credentials {
         None => builder.with_no_client_auth(),
-        Some(identity) => {
-            let (certificate, key) = parse_rustls(&identity.both()).map_err(|e| failed(what, e))?;
+        Some(credentials) => {
+            let (certificate, key) =
+                parse_rustls(&credentials.both()).map_err(|e| failed(what, e))?;
             builder
                 .with_client_auth_cert(vec![certificate], key)
                 .map_err(|e| failed(what, e))?
@@ -290,7 +291,7 @@ fn make_authority(path: &Path, now: Timestamp) -> Result<String> {
     std::fs::read_to_string(path).map_err(|e| unusable(path, e))
 }
 
-fn new_authority(now: Timestamp) -> Result<Identity, rcgen::Error> {
+fn new_authority(now: Timestamp) -> Result<Credentials, rcgen::Error> {
     let mut params = CertificateParams::default();
     valid(&mut params, now, AUTHORITY_LIFE);
     params.distinguished_name = named("groma authority");
@@ -298,7 +299,7 @@ fn new_authority(now: Timestamp) -> Result<Identity, rcgen::Error> {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
-    Ok(Identity {
+    Ok(Credentials {
         certificate: certificate.pem(),
         key: key.serialize_pem(),
     })

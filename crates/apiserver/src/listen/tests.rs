@@ -15,12 +15,12 @@ use tower::service_fn;
 
 use super::connection::HEAD_BYTES_MAX;
 use super::*;
-use crate::tls::{Authority, Identity, client_config};
+use crate::tls::{Authority, Credentials, client_config};
 
-/// Answers with the peer and the protocol.
-fn mirror(peer: Peer) -> impl Service {
+/// Answers with who asks and the protocol.
+fn mirror(identity: Identity) -> impl Service {
     service_fn(move |request: Request<Incoming>| {
-        let text = format!("{peer:?} {:?}", request.version());
+        let text = format!("{identity:?} {:?}", request.version());
         async move { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(text))) }
     })
 }
@@ -44,7 +44,7 @@ impl Place {
             .unwrap()
     }
 
-    fn client(&self) -> Identity {
+    fn client(&self) -> Credentials {
         self.authority
             .issue_client("alice", Some("system:masters"), Timestamp::now())
             .unwrap()
@@ -53,7 +53,7 @@ impl Place {
     async fn dial(
         &self,
         door: &Listening,
-        identity: Option<&Identity>,
+        identity: Option<&Credentials>,
         protocol: &[u8],
     ) -> tokio_rustls::client::TlsStream<TcpStream> {
         let config = client_config(self.authority.certificate(), identity, protocol).unwrap();
@@ -100,7 +100,13 @@ async fn the_unix_socket_knows_its_owner() {
         0o600
     );
     let answer = ask_http1(UnixStream::connect(&path).await.unwrap(), get()).await;
-    assert_eq!(answer, (StatusCode::OK, "Owner HTTP/1.1".to_owned()));
+    assert_eq!(
+        answer,
+        (
+            StatusCode::OK,
+            "Admin(\"system:owner\") HTTP/1.1".to_owned()
+        )
+    );
     assert!(
         unix(&path, mirror).await.is_err(),
         "a living server keeps its socket"
@@ -121,11 +127,10 @@ async fn a_socket_left_by_a_killed_server_is_taken_over() {
 }
 
 #[tokio::test]
-async fn a_certificate_names_the_peer_in_both_protocols() {
+async fn a_certificate_tells_who_asks_in_both_protocols() {
     let place = Place::new();
     let door = place.tls().await;
-    let expected =
-        "Certificate(Subject { common_name: \"alice\", organizations: [\"system:masters\"] })";
+    let expected = "Admin(\"alice\")";
     let stream = place.dial(&door, Some(&place.client()), b"http/1.1").await;
     assert_eq!(
         ask_http1(stream, get()).await,
@@ -143,6 +148,29 @@ async fn a_certificate_names_the_peer_in_both_protocols() {
     assert_eq!(answer, (StatusCode::OK, format!("{expected} HTTP/2.0")));
     connection.abort();
     door.stop().await;
+}
+
+#[test]
+fn a_certificate_makes_an_administrator_a_host_or_nobody() {
+    let subject = |common_name: &str, organization: &str| Subject {
+        common_name: common_name.to_owned(),
+        organizations: vec![organization.to_owned()],
+    };
+    let cases = [
+        (
+            subject("alice", "system:masters"),
+            Some(Identity::Admin("alice".to_owned())),
+        ),
+        (
+            subject("system:host:mad-1", ""),
+            Some(Identity::Host("mad-1".to_owned())),
+        ),
+        (subject("system:host:", ""), None),
+        (subject("alice", "users"), None),
+    ];
+    for (subject, expected) in cases {
+        assert_eq!(identity(subject), expected);
+    }
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ fn server_certificate(
     now: Timestamp,
 ) -> CertificateDer<'static> {
     let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
-    authority.server_identity(&names, now).unwrap().0
+    authority.server_credentials(&names, now).unwrap().0
 }
 
 #[test]
@@ -186,7 +186,7 @@ async fn a_certificate_of_another_authority_or_out_of_date_is_refused() {
     // A server's certificate is not one of a client, although the same authority signed it.
     let pem = fs::read_to_string(ours.folder.join(SERVER_FILE)).unwrap();
     let at = pem.find(CERTIFICATE_BEGIN).unwrap();
-    let server = Identity {
+    let server = Credentials {
         key: pem[..at].to_owned(),
         certificate: pem[at..].to_owned(),
     };
@@ -196,7 +196,7 @@ async fn a_certificate_of_another_authority_or_out_of_date_is_refused() {
 /// What the server sees of a client, over real TLS in memory.
 async fn handshake(
     authority: &Authority,
-    client: Option<&Identity>,
+    client: Option<&Credentials>,
 ) -> Result<Option<Subject>, String> {
     let server = authority
         .server_config(&[], Timestamp::now())

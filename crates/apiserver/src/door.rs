@@ -1,0 +1,208 @@
+//! The agents' door: a connection that an agent opens outwards and over which the server then asks the agent.
+//!
+//! An agent sends an HTTP/1.1 upgrade to `hosts/NAME/door`; after it the roles are turned: the agent is an HTTP/2 server
+//! and this side its client. So logs, exec and counters work behind address translation. What a user asks at
+//! `instances/NAME/log`, `instances/NAME/exec` and `hosts/NAME/proxy/…` is passed through the door of the host and the
+//! answer streamed back. The paths are those of Groma's kinds; what an agent answers is its own business ([`agent`]).
+
+pub mod agent;
+mod open;
+mod route;
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderValue, Request, Response, Uri, Version, header};
+use http_body_util::Either;
+use hyper::body::Incoming;
+
+pub use self::open::Doors;
+use self::route::Route;
+use crate::access::Identity;
+use crate::body::{self, Body};
+use crate::failure::Failure;
+use crate::object::Object;
+use crate::serve::refusal;
+use crate::server::Server;
+
+/// The protocol's name in the `Upgrade` header.
+pub const PROTOCOL: &str = "groma-door";
+/// The group of the kinds in the paths.
+const GROUP: &str = "groma.dev";
+/// Headers of a user's request that an agent gets to see.
+const PASSED_ON: [header::HeaderName; 2] = [header::ACCEPT, header::CONTENT_TYPE];
+
+/// An answer of the server itself, or one that comes through a door.
+pub type Answered = Either<Body, Incoming>;
+
+/// A server with its doors, as one identity meets it: what a listener serves.
+#[derive(Clone)]
+pub struct Service {
+    server: Server,
+    doors: Doors,
+    identity: Identity,
+}
+
+impl Doors {
+    /// The service for requests of one author: everything that the server answers, and what goes through doors.
+    #[must_use]
+    pub fn service_for(&self, server: &Server, identity: Identity) -> Service {
+        Service {
+            server: server.clone(),
+            doors: self.clone(),
+            identity,
+        }
+    }
+}
+
+impl Service {
+    async fn answer(self, request: Request<Incoming>) -> Response<Answered> {
+        let answered = match Route::of(request.uri().path()) {
+            None => {
+                return self
+                    .server
+                    .serve(&self.identity, request)
+                    .await
+                    .map(Either::Left);
+            }
+            Some(Route::Door { host }) => {
+                let host = host.to_owned();
+                self.open(&host, request)
+                    .map(|response| response.map(Either::Left))
+            }
+            Some(_) => self
+                .pass(request)
+                .await
+                .map(|response| response.map(Either::Right)),
+        };
+        answered.unwrap_or_else(|failure| refusal(&failure).map(Either::Left))
+    }
+
+    /// Agrees to the upgrade, and makes a door of the connection once it is done.
+    fn open(&self, host: &str, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+        if self.identity != Identity::Host(host.to_owned()) {
+            let why = format!("only the agent of host {host:?} may open its door");
+            return Err(Failure::new(403, "Forbidden", why));
+        }
+        object(&self.server, "hosts", "", host)?;
+        let asked = request
+            .headers()
+            .get(header::UPGRADE)
+            .map(HeaderValue::as_bytes);
+        if asked != Some(PROTOCOL.as_bytes()) || request.version() != Version::HTTP_11 {
+            let how = format!("a door is opened with HTTP/1.1 and `Upgrade: {PROTOCOL}`");
+            return Err(Failure::new(426, "UpgradeRequired", how));
+        }
+        self.doors.open_after(host, hyper::upgrade::on(request))?;
+        let mut response = body::typed(101, "application/octet-stream", "");
+        response.headers_mut().clear();
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        response
+            .headers_mut()
+            .insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
+        Ok(response)
+    }
+
+    /// Asks the agent, and gives what it answers.
+    async fn pass(&self, request: Request<Incoming>) -> Result<Response<Incoming>, Failure> {
+        if !matches!(self.identity, Identity::Admin(_)) {
+            let why = "logs, exec and what agents tell are for administrators";
+            return Err(Failure::new(403, "Forbidden", why));
+        }
+        let path = request.uri().path();
+        let (host, path) = match Route::of(path).ok_or_else(Failure::no_such_path)? {
+            Route::Door { .. } => return Err(Failure::no_such_path()),
+            Route::Proxy { host, rest } => (host.to_owned(), rest.to_owned()),
+            Route::Instance {
+                namespace,
+                name,
+                verb,
+            } => {
+                verb.check(request.method())?;
+                let host = self.host_of(namespace, name)?;
+                (
+                    host,
+                    format!("/namespaces/{namespace}/instances/{name}/{}", verb.name()),
+                )
+            }
+        };
+        self.doors.ask(&host, turned(&host, &path, request)?).await
+    }
+
+    fn host_of(&self, namespace: &str, name: &str) -> Result<String, Failure> {
+        let instance = object(&self.server, "instances", namespace, name)?;
+        let host = instance.value["spec"]["host"].as_str();
+        host.map(str::to_owned)
+            .ok_or_else(|| Failure::internal(format!("instance {name:?} names no host")))
+    }
+}
+
+fn object(
+    server: &Server,
+    plural: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<Arc<Object>, Failure> {
+    let resource = server
+        .registry()
+        .get(GROUP, plural)
+        .ok_or_else(Failure::no_such_path)?;
+    let found = server
+        .state()
+        .objects
+        .get(&resource.key(namespace, name))
+        .cloned();
+    found.ok_or_else(|| Failure::not_found(resource, name))
+}
+
+/// The user's request as the agent sees it: another path, and none of the headers that are not for it.
+fn turned(
+    host: &str,
+    path: &str,
+    request: Request<Incoming>,
+) -> Result<Request<Incoming>, Failure> {
+    let query = request
+        .uri()
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
+    let uri = Uri::builder()
+        .scheme("http")
+        .authority(host)
+        .path_and_query(format!("{path}{query}"));
+    let uri = uri
+        .build()
+        .map_err(|error| Failure::bad_request(format!("the path cannot be passed on: {error}")))?;
+    let (mut head, body) = request.into_parts();
+    head.uri = uri;
+    head.version = Version::HTTP_2;
+    head.extensions.clear();
+    let kept = PASSED_ON
+        .into_iter()
+        .filter_map(|name| Some((name.clone(), head.headers.get(&name)?.clone())));
+    head.headers = kept.collect();
+    Ok(Request::from_parts(head, body))
+}
+
+impl tower::Service<Request<Incoming>> for Service {
+    type Response = Response<Answered>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.answer(request).await) })
+    }
+}
