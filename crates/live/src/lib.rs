@@ -1,0 +1,8 @@
+//! What the live tests share: why one is skipped, and the programs of other projects that they drive.
+//!
+//! The tests themselves are in `tests/`: they touch real namespaces, containers, SRv6 and real clients.
+
+pub mod skip;
+pub mod tools;
+
+pub use skip::Skip;
