@@ -13,7 +13,6 @@ mod check;
 mod ground;
 mod life;
 mod sample;
-mod server;
 mod service;
 
 use std::time::Duration;

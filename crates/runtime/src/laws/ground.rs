@@ -1,18 +1,22 @@
 //! The API server that lives are lived on, and what its users do: they are never counted and never fail.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use adapter::faults::Faults;
+use apiserver::{Change, Event, Identity, Server};
+use http::{Request, Response};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
 };
+use kube::client::Body;
 use serde_json::{Value, json};
 
-use super::server::Server;
 use super::service;
 
 /// What another writer puts on every object that it touches.
@@ -27,13 +31,31 @@ pub(super) struct Ground {
     server: Server,
     user: Client,
     kinds: Arc<BTreeMap<String, Served>>,
-    /// The uids of the objects that another writer touched.
-    touched: Arc<Mutex<BTreeSet<String>>>,
+    records: Arc<Mutex<Records>>,
+    in_world: InWorld,
 }
+
+/// Whether something in the world still belongs to this uid.
+type InWorld = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 struct Served {
     resource: ApiResource,
     namespaced: bool,
+}
+
+/// What happened so far.
+#[derive(Default)]
+struct Records {
+    /// The revision up to which the server's history was read.
+    revision: u64,
+    /// Every state that every object ever had.
+    states: Vec<Value>,
+    /// The objects as they are, by uid.
+    objects: BTreeMap<String, Value>,
+    /// Objects that went before something of theirs.
+    orphaned: Vec<String>,
+    /// The uids of the objects that another writer touched.
+    touched: BTreeSet<String>,
 }
 
 impl Ground {
@@ -41,24 +63,42 @@ impl Ground {
         crds: &[CustomResourceDefinition],
         in_world: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) -> Self {
-        let server = Server::new(in_world);
+        let server = Server::in_memory(crds.to_vec());
+        let records = Records {
+            revision: server.revision(),
+            ..Records::default()
+        };
         Self {
             faults: Arc::default(),
-            user: Client::new(server.clone().service(), "default"),
+            user: server.client(),
             server,
-            kinds: Arc::new(crds.iter().map(served).collect()),
-            touched: Arc::default(),
+            kinds: Arc::new(built_in().chain(crds.iter().map(served)).collect()),
+            records: Arc::new(Mutex::new(records)),
+            in_world: Arc::new(in_world),
         }
     }
 
     /// The client of a process under proof.
     pub fn client(&self, process: &'static str, lag: fn(&str) -> Duration) -> Client {
-        service::client(
-            process,
-            self.server.clone().service(),
-            self.faults.clone(),
-            lag,
-        )
+        service::client(process, self.clone(), lag)
+    }
+
+    /// Answers a request of a process and notes at once what came of it.
+    pub async fn answer(&self, request: Request<Body>) -> Response<apiserver::Body> {
+        let admin = Identity::Admin("controllers".to_owned());
+        let answer = self.server.serve(&admin, request).await;
+        drop(self.records());
+        answer
+    }
+
+    /// The records, up to date.
+    fn records(&self) -> MutexGuard<'_, Records> {
+        let mut records = self.records.lock().expect("never poisoned");
+        let events = self.server.events_since(records.revision);
+        for event in events.expect("a life is shorter than the kept history") {
+            records.note(&event, &self.in_world);
+        }
+        records
     }
 
     /// Creates an object or merges it into the one that is there, status included.
@@ -99,23 +139,25 @@ impl Ground {
         }
     }
 
-    /// All objects, in order of kind and name.
+    /// All objects of the case's kinds.
     pub fn objects(&self) -> Vec<Value> {
-        self.server.objects()
+        self.records().objects.values().cloned().collect()
     }
 
     /// Every state of every object since a mark that an earlier call returned, and the next mark.
     pub fn history(&self, since: usize) -> (Vec<Value>, usize) {
-        self.server.history(since)
+        let records = self.records();
+        (records.states[since..].to_vec(), records.states.len())
     }
 
     /// Objects that went before something of theirs.
     pub fn orphaned(&self) -> Vec<String> {
-        self.server.orphaned()
+        self.records().orphaned.clone()
     }
 
     /// Forgets history, so that every watch must list again.
     pub fn compact(&self) {
+        drop(self.records());
         self.server.compact();
     }
 
@@ -124,10 +166,8 @@ impl Ground {
         for object in self.objects() {
             for _ in 0..TRIES_MAX {
                 if self.touch_one(&object).await.is_ok() {
-                    self.touched
-                        .lock()
-                        .expect("never poisoned")
-                        .insert(text(&object, "/metadata/uid").to_owned());
+                    let uid = text(&object, "/metadata/uid");
+                    self.records().touched.insert(uid.to_owned());
                     break;
                 }
             }
@@ -159,7 +199,6 @@ impl Ground {
 
     /// Objects in which the other writer's work was lost.
     pub fn trampled(&self) -> Vec<String> {
-        let touched = self.touched.lock().expect("never poisoned");
         let kept = |object: &Value| {
             let conditions = object["status"]["conditions"].as_array();
             object["metadata"]["labels"]["touched"] == "kept"
@@ -168,11 +207,15 @@ impl Ground {
                     .flatten()
                     .any(|condition| condition["type"] == TOUCHED)
         };
-        let objects = self.objects();
-        let lost = objects
+        let records = self.records();
+        let touched = records
+            .objects
             .iter()
-            .filter(|object| touched.contains(text(object, "/metadata/uid")) && !kept(object));
-        lost.map(label).collect()
+            .filter(|(uid, _)| records.touched.contains(*uid));
+        touched
+            .filter(|(_, object)| !kept(object))
+            .map(|(_, object)| label(object))
+            .collect()
     }
 
     fn api(&self, object: &Value) -> Api<DynamicObject> {
@@ -191,6 +234,48 @@ impl Ground {
             false => Api::all_with(self.user.clone(), &served.resource),
         }
     }
+}
+
+impl Records {
+    fn note(&mut self, event: &Event, in_world: &InWorld) {
+        self.revision = event.revision;
+        let object = &event.new.value;
+        self.states.push(object.clone());
+        let uid = text(object, "/metadata/uid");
+        if event.change != Change::Deleted {
+            self.objects.insert(uid.to_owned(), object.clone());
+            return;
+        }
+        self.objects.remove(uid);
+        let owns = |child: &Value| {
+            let owners = child["metadata"]["ownerReferences"].as_array();
+            owners
+                .into_iter()
+                .flatten()
+                .any(|owner| owner["uid"] == uid)
+        };
+        if self.objects.values().any(owns) || in_world(uid) {
+            self.orphaned.push(label(object));
+        }
+    }
+}
+
+/// The kinds that every API serves and that a case may have among its objects.
+fn built_in() -> impl Iterator<Item = (String, Served)> {
+    let resources = [
+        ApiResource::erase::<ConfigMap>(&()),
+        ApiResource::erase::<Secret>(&()),
+        ApiResource::erase::<Lease>(&()),
+    ];
+    resources.into_iter().map(|resource| {
+        (
+            resource.kind.clone(),
+            Served {
+                resource,
+                namespaced: true,
+            },
+        )
+    })
 }
 
 fn served(crd: &CustomResourceDefinition) -> (String, Served) {

@@ -1,46 +1,32 @@
 //! The client of a process under proof: each request is counted and can fail, and each watch lags.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::time::Duration;
 
-use adapter::faults::{Effect, Faults, Tripped};
-use bytes::Bytes;
+use adapter::faults::{Effect, Tripped};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use kube::Client;
 use kube::client::Body;
 use serde_json::json;
-use tower::{BoxError, Service, ServiceExt, service_fn};
+use tower::service_fn;
 
 use super::body::Lagging;
-use std::time::Duration;
+use super::ground::Ground;
 
-type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
-
-/// A client over a server's service, whose requests go through the switch.
-pub(super) fn client<S, B>(
-    process: &'static str,
-    server: S,
-    faults: Arc<Faults>,
-    lag: fn(&str) -> Duration,
-) -> Client
-where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError> + Send,
-{
+/// A client over the ground's API, whose requests go through the switch.
+pub(super) fn client(process: &'static str, ground: Ground, lag: fn(&str) -> Duration) -> Client {
     let service = service_fn(move |request: Request<Body>| {
-        let (server, faults) = (server.clone(), faults.clone());
+        let ground = ground.clone();
         async move {
             let call = Call::of(&request);
             let what = format!("{process} {} {}", call.method, request.uri().path());
-            let answer = faults
-                .call(what, call.effect, server.oneshot(request))
+            let answer = ground
+                .faults
+                .call(what, call.effect, ground.answer(request))
                 .await;
             Ok::<_, Infallible>(match answer {
-                Ok(answer) => passed_on(answer?, call.watched.as_deref().map(lag)),
+                Ok(answer) => passed_on(answer, call.watched.as_deref().map(lag)),
                 Err(Tripped) => no_answer(),
             })
         }
@@ -80,29 +66,22 @@ impl Call {
     }
 }
 
-fn passed_on<B>(answer: Response<B>, lag: Option<Duration>) -> Answer
-where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError> + Send,
-{
-    answer.map(|body| {
-        let body = body.map_err(Into::into).boxed_unsync();
-        match lag {
-            Some(lag) => Lagging::new(body, lag).boxed_unsync(),
-            None => body,
-        }
-    })
+fn passed_on(
+    answer: Response<apiserver::Body>,
+    lag: Option<Duration>,
+) -> Response<apiserver::Body> {
+    match lag {
+        Some(lag) => answer.map(|body| Lagging::new(body, lag).boxed_unsync()),
+        None => answer,
+    }
 }
 
-fn no_answer() -> Answer {
+fn no_answer() -> Response<apiserver::Body> {
     let status = json!({
         "apiVersion": "v1", "kind": "Status", "status": "Failure",
         "code": 503, "reason": "ServiceUnavailable", "message": "no answer",
     });
-    let body = Full::from(status.to_string())
-        .map_err(|never: Infallible| match never {})
-        .boxed_unsync();
-    let mut answer = Response::new(body);
+    let mut answer = Response::new(Full::from(status.to_string()).boxed_unsync());
     *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     answer
 }
