@@ -10,6 +10,7 @@
 pub mod cgroup;
 mod error;
 pub mod link;
+pub mod monitor;
 pub mod netlink;
 pub mod netns;
 pub mod nft;

@@ -1,5 +1,6 @@
 //! Devices and their addresses: veth pairs across namespaces, bridges, state, MTU and addresses.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -129,7 +130,20 @@ impl Netlink {
 
     /// The device of that name, if there is one.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
-        Ok(self.links()?.into_iter().find(|link| link.name == name))
+        let mut message = LinkMessage::default();
+        message.attributes = vec![LinkAttribute::IfName(checked_name(name)?.to_owned())];
+        let answer = self.get(
+            RouteNetlinkMessage::GetLink(message),
+            format_args!("look up device {name}"),
+        );
+        match answer {
+            Ok(answers) => Ok(answers.iter().find_map(|answer| match answer {
+                RouteNetlinkMessage::NewLink(message) => Some(read(message)),
+                _ => None,
+            })),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The number of a device that must be there.
@@ -273,20 +287,22 @@ impl Netlink {
     /// The addresses of a device, sorted, link-local ones included.
     pub fn addresses(&mut self, device: &str) -> Result<Vec<Prefix>> {
         let index = self.index(device)?;
-        let messages = self.dump(
-            RouteNetlinkMessage::GetAddress(AddressMessage::default()),
-            "addresses",
-        )?;
-        let mut addresses: Vec<Prefix> = messages
-            .iter()
-            .filter_map(|message| match message {
-                RouteNetlinkMessage::NewAddress(message) if message.header.index == index => {
-                    read_address(message)
-                }
-                _ => None,
-            })
-            .collect();
-        addresses.sort();
+        Ok(self.all_addresses()?.remove(&index).unwrap_or_default())
+    }
+
+    /// The addresses of all devices, by the device's number, sorted.
+    pub fn all_addresses(&mut self) -> Result<BTreeMap<u32, Vec<Prefix>>> {
+        let filter = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let mut addresses: BTreeMap<u32, Vec<Prefix>> = BTreeMap::new();
+        for message in self.dump(filter, "addresses")? {
+            if let RouteNetlinkMessage::NewAddress(message) = message {
+                let of_device = addresses.entry(message.header.index).or_default();
+                of_device.extend(read_address(&message));
+            }
+        }
+        addresses
+            .values_mut()
+            .for_each(|of_device| of_device.sort());
         Ok(addresses)
     }
 

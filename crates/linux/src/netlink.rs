@@ -95,6 +95,16 @@ impl Netlink {
             .map_err(|error| Error::new(format!("cannot {what}"), error))
     }
 
+    /// Asks for one object; `what` completes "cannot …".
+    pub(crate) fn get(
+        &mut self,
+        message: RouteNetlinkMessage,
+        what: impl fmt::Display,
+    ) -> Result<Vec<RouteNetlinkMessage>> {
+        self.patiently(|netlink| netlink.exchange(&message, NLM_F_REQUEST | NLM_F_ACK))
+            .map_err(|error| Error::new(format!("cannot {what}"), error))
+    }
+
     /// Lists all objects that the request selects.
     pub(crate) fn dump(
         &mut self,
