@@ -1,0 +1,162 @@
+//! Makes a layout real, and removes all that bears a laboratory's name. Both can be repeated and continued after a kill.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use api::{Error, ErrorKind, Result};
+use linux::cgroup::Hierarchies;
+use linux::link::{Veth, ensure_veth};
+use linux::netlink::Prefix;
+use linux::route::{Action, METRIC, Route as KernelRoute, TABLE_MAIN};
+use linux::{Namespace, Netlink, netns, sysctl};
+
+use crate::layout::{Layout, Role, Route};
+
+/// The routing protocol number of the laboratory's own routes: one that no routing daemon uses.
+const PROTOCOL: u8 = 210;
+/// How long the processes of a host may take to die.
+const KILL: Duration = Duration::from_secs(5);
+
+/// Makes all of a layout but the tunnels, which live with the daemon; what is there is kept.
+pub fn ensure(layout: &Layout) -> Result<()> {
+    let mut namespaces = BTreeMap::new();
+    for node in &layout.nodes {
+        let namespace = netns::ensure(&node.namespace).map_err(failed)?;
+        sysctl::set(&namespace, settings(&node.role)).map_err(failed)?;
+        namespaces.insert(node.namespace.clone(), namespace);
+    }
+    for cable in &layout.cables {
+        let end =
+            |(namespace, name): &(String, String)| (namespaces[namespace].clone(), name.clone());
+        let (a, b) = (end(&cable.a), end(&cable.b));
+        let veth = |(namespace, name)| Veth {
+            namespace,
+            name,
+            mtu: cable.mtu,
+            mac: None,
+        };
+        ensure_veth(veth((&a.0, &a.1)), veth((&b.0, &b.1))).map_err(failed)?;
+    }
+    for address in &layout.addresses {
+        let mut netlink = Netlink::open(&namespaces[&address.namespace]).map_err(failed)?;
+        let prefix = Prefix {
+            address: IpAddr::V6(address.address),
+            length: address.length,
+        };
+        netlink
+            .add_address(&address.interface, prefix)
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Makes the routes of a layout, and removes those of ours that it does not have. The tunnels must be there.
+pub fn ensure_routes(layout: &Layout) -> Result<()> {
+    let mut wanted: BTreeMap<&str, Vec<KernelRoute>> = BTreeMap::new();
+    for node in &layout.nodes {
+        wanted.entry(&node.namespace).or_default();
+    }
+    for route in &layout.routes {
+        wanted
+            .entry(&route.namespace)
+            .or_default()
+            .push(kernel(route));
+    }
+    for (namespace, routes) in wanted {
+        let namespace = existing(namespace)?;
+        let mut netlink = Netlink::open(&namespace).map_err(failed)?;
+        for route in &routes {
+            netlink.replace_route(route).map_err(failed)?;
+        }
+        for seen in netlink.routes(PROTOCOL).map_err(failed)? {
+            if !routes.contains(&seen.route) {
+                netlink.delete_route(&seen.route).map_err(failed)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ends all processes of a host as a power cut does, its containers and their shims included.
+pub fn power_cut(host_mark: &str) -> Result<()> {
+    let hierarchies = Hierarchies::detect().map_err(failed)?;
+    hierarchies
+        .group(&format!("groma/{host_mark}"))
+        .remove(KILL)
+        .map_err(failed)
+}
+
+/// Removes every namespace that bears the laboratory's name and that `keep` does not hold.
+pub fn remove_namespaces(prefix: &str, keep: &BTreeSet<String>) -> Result<()> {
+    for name in netns::list(prefix)
+        .map_err(failed)?
+        .iter()
+        .filter(|name| !keep.contains(*name))
+    {
+        empty(name)?;
+        netns::delete(name).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Takes the devices out of a namespace: its name may go before the last process or handle that keeps it.
+fn empty(name: &str) -> Result<()> {
+    let Some(namespace) = netns::open(name).map_err(failed)? else {
+        return Ok(());
+    };
+    let mut netlink = Netlink::open(&namespace).map_err(failed)?;
+    for link in netlink
+        .links()
+        .map_err(failed)?
+        .iter()
+        .filter(|link| link.name != "lo")
+    {
+        // A kernel may put devices of its own into each namespace, which cannot be deleted and are no concern of ours.
+        let _ = netlink.delete_link(&link.name);
+    }
+    Ok(())
+}
+
+/// Opens a namespace that was made before.
+pub fn existing(name: &str) -> Result<Namespace> {
+    let missing = || {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("network namespace {name} does not exist"),
+        )
+    };
+    netns::open(name).map_err(failed)?.ok_or_else(missing)
+}
+
+fn settings(role: &Role) -> &'static [(&'static str, &'static str)] {
+    match role {
+        Role::SiteRouter | Role::HostRouter { .. } => sysctl::ROUTER,
+        Role::Management { .. } | Role::Users { .. } => sysctl::END,
+    }
+}
+
+fn kernel(route: &Route) -> KernelRoute {
+    let destination = match route.destination {
+        Some(prefix) => Prefix {
+            address: IpAddr::V6(prefix.address()),
+            length: prefix.length(),
+        },
+        None => Prefix::any_ipv6(),
+    };
+    let action = Action::Forward {
+        device: route.interface.clone(),
+        gateway: route.gateway.map(IpAddr::V6),
+    };
+    KernelRoute {
+        table: TABLE_MAIN,
+        destination,
+        metric: METRIC,
+        action,
+        protocol: PROTOCOL,
+    }
+}
+
+pub(crate) fn failed(error: linux::Error) -> Error {
+    Error::caused(ErrorKind::Unavailable, "cannot build the laboratory", error)
+}

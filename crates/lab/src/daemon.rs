@@ -1,0 +1,455 @@
+//! The process of a laboratory: it builds what the topology says, carries what needs a process, and keeps programs up.
+//!
+//! Everything it does is a pass over what is wanted and what is there, so that it can be killed at any moment and started
+//! again. Killing it cuts links and the management network, nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use api::{Error, ErrorKind, Result};
+use kube::ResourceExt;
+use linux::process::Process;
+use runtime::Task;
+use tokio::net::UnixListener;
+use tokio::time::{Instant, interval};
+
+use crate::build;
+use crate::control::{self, Answer, NodeStatus, Request, SiteStatus, Status};
+use crate::layout::{Layout, host_management};
+use crate::management;
+use crate::programs::Program;
+use crate::settings::{Settings, write_atomically};
+use crate::topology::Topology;
+use crate::wire::Wire;
+
+/// How often programs are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long a program that ended is left alone; doubled each time until [`RESTART_MAX`].
+const RESTART_MIN: Duration = Duration::from_millis(200);
+/// The longest such time.
+const RESTART_MAX: Duration = Duration::from_secs(5);
+
+/// What the binary contributes: the command lines of its other commands, and credentials.
+pub trait Commands: Send + Sync {
+    /// Arguments that run the server of this laboratory.
+    fn server(&self, settings: &Settings) -> Vec<String>;
+    /// Arguments that run the agent of a host.
+    fn agent(&self, settings: &Settings, host: &str) -> Vec<String>;
+    /// Where the server listens, once it does.
+    fn server_address(&self, settings: &Settings) -> Option<SocketAddr>;
+    /// Makes sure that a host's agent has credentials; the server's authority must be there.
+    fn enrol(&self, settings: &Settings, host: &str) -> Result<()>;
+}
+
+/// A laboratory that runs.
+pub struct Daemon<C> {
+    settings: Settings,
+    commands: C,
+    topology: Topology,
+    stopped: BTreeSet<String>,
+    layout: Layout,
+    /// Links by name.
+    wires: BTreeMap<String, Task<()>>,
+    /// The management network by host, and the server it leads to.
+    management: BTreeMap<String, (SocketAddr, Task<()>)>,
+    programs: BTreeMap<String, Kept>,
+}
+
+/// A program that is kept up.
+struct Kept {
+    program: Program,
+    process: Option<Process>,
+    not_before: Instant,
+    pause: Duration,
+}
+
+impl<C: Commands> Daemon<C> {
+    /// Reads the laboratory's folder.
+    pub fn open(settings: Settings, commands: C) -> Result<Self> {
+        let topology = read_topology(&settings)?;
+        let stopped = read_stopped(&settings);
+        let layout = Layout::of(&settings.name, &topology, &stopped);
+        let (wires, management, programs) = Default::default();
+        Ok(Self {
+            settings,
+            commands,
+            topology,
+            stopped,
+            layout,
+            wires,
+            management,
+            programs,
+        })
+    }
+
+    /// Runs until it is told to quit or to shut down; programs go on afterwards.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<()> {
+        let listener = self.listen()?;
+        self.rebuild().await?;
+        let mut look = interval(LOOK);
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => return Ok(()),
+                _ = look.tick() => self.look(),
+                accepted = listener.accept() => {
+                    let Ok((mut client, _)) = accepted else { continue };
+                    let Ok(request) = control::read(&mut client).await else { continue };
+                    let quit = request == Request::Quit {};
+                    let answer = self.answer(request).await;
+                    // A client that does not wait for the answer has its own reasons.
+                    let _ = control::write(&mut client, &answer).await;
+                    if quit {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn listen(&self) -> Result<UnixListener> {
+        let path = self.settings.control();
+        // Left by a daemon that was killed; two cannot run, the folder is locked.
+        let _ = fs::remove_file(&path);
+        UnixListener::bind(&path).map_err(|error| {
+            Error::caused(
+                ErrorKind::Unavailable,
+                format!("cannot listen at {}", path.display()),
+                error,
+            )
+        })
+    }
+
+    async fn answer(&mut self, request: Request) -> Answer {
+        let done = match request {
+            Request::Status {} => return Answer::Status(self.status()),
+            Request::Quit {} => Ok(()),
+            Request::Stop { site } => self.switch(site, false).await,
+            Request::Start { site } => self.switch(site, true).await,
+            Request::Reload {} => self.reload().await,
+        };
+        match done {
+            Ok(()) => Answer::Done {},
+            Err(error) => Answer::Refused {
+                why: api::chain(&error),
+            },
+        }
+    }
+
+    async fn reload(&mut self) -> Result<()> {
+        self.topology = read_topology(&self.settings)?;
+        self.rebuild().await
+    }
+
+    async fn switch(&mut self, site: String, on: bool) -> Result<()> {
+        if !self
+            .topology
+            .sites
+            .iter()
+            .any(|known| known.name_any() == site)
+        {
+            let known: Vec<_> = self
+                .topology
+                .sites
+                .iter()
+                .map(ResourceExt::name_any)
+                .collect();
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("there is no site {site}; there are {}", known.join(", ")),
+            ));
+        }
+        if on {
+            self.stopped.remove(&site)
+        } else {
+            self.stopped.insert(site)
+        };
+        let text = self
+            .stopped
+            .iter()
+            .map(|site| format!("{site}\n"))
+            .collect::<String>();
+        write_atomically(&self.settings.stopped(), text.as_bytes()).map_err(|error| {
+            Error::caused(
+                ErrorKind::Unavailable,
+                "cannot note which sites are stopped",
+                error,
+            )
+        })?;
+        self.rebuild().await
+    }
+
+    /// Makes everything as the topology and the stopped sites say: what has to go first, then what has to be.
+    async fn rebuild(&mut self) -> Result<()> {
+        self.layout = Layout::of(&self.settings.name, &self.topology, &self.stopped);
+        self.keep_programs().await?;
+        self.keep_wires();
+        self.management
+            .retain(|host, _| self.programs.contains_key(&agent_name(host)));
+        let keep = self.namespaces();
+        build::remove_namespaces(&self.settings.prefix(), &keep)?;
+        build::ensure(&self.layout)?;
+        for tunnel in &self.layout.tunnels {
+            if !self.wires.contains_key(&tunnel.link) {
+                self.wires.insert(
+                    tunnel.link.clone(),
+                    runtime::spawn(Wire::open(tunnel)?.run()),
+                );
+            }
+        }
+        build::ensure_routes(&self.layout)?;
+        self.look();
+        Ok(())
+    }
+
+    /// Namespaces that stay: those of the layout, and those of the containers of hosts that run.
+    fn namespaces(&self) -> BTreeSet<String> {
+        let mut keep: BTreeSet<String> = self
+            .layout
+            .nodes
+            .iter()
+            .map(|node| node.namespace.clone())
+            .collect();
+        let all = linux::netns::list(&self.settings.prefix()).unwrap_or_default();
+        let prefixes: Vec<_> = self
+            .running_hosts()
+            .iter()
+            .map(|host| crate::layout::containers(&self.settings.name, host))
+            .collect();
+        keep.extend(
+            all.into_iter()
+                .filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix))),
+        );
+        keep
+    }
+
+    fn running_hosts(&self) -> Vec<String> {
+        let running = self
+            .topology
+            .hosts
+            .iter()
+            .filter(|host| !self.stopped.contains(host.spec.site.name()));
+        running.map(ResourceExt::name_any).collect()
+    }
+
+    /// Programs that are not wanted any more lose their power; those that are wanted are looked for.
+    async fn keep_programs(&mut self) -> Result<()> {
+        let wanted = wanted_programs(&self.settings, &self.commands, &self.running_hosts());
+        for host in self.topology.hosts.iter().map(ResourceExt::name_any) {
+            if !wanted
+                .iter()
+                .any(|program| program.name == agent_name(&host))
+            {
+                agent(&self.settings, &self.commands, &host).kill().await?;
+                build::power_cut(&self.settings.mark(&host))?;
+            }
+        }
+        self.programs
+            .retain(|name, _| wanted.iter().any(|program| program.name == *name));
+        for program in wanted {
+            let kept = || Kept {
+                process: program.find(),
+                not_before: Instant::now(),
+                pause: RESTART_MIN,
+                program: program.clone(),
+            };
+            self.programs
+                .entry(program.name.clone())
+                .or_insert_with(kept);
+        }
+        Ok(())
+    }
+
+    /// Links that are not in the layout, or whose devices went, are no longer carried.
+    fn keep_wires(&mut self) {
+        let layout = &self.layout;
+        self.wires.retain(|link, wire| {
+            !wire.is_finished() && layout.tunnels.iter().any(|tunnel| tunnel.link == *link)
+        });
+    }
+
+    /// Starts what has ended, and connects hosts to the server once it listens.
+    fn look(&mut self) {
+        let server = self.commands.server_address(&self.settings);
+        if let Some(server) = server {
+            self.connect(server);
+        }
+        for kept in self.programs.values_mut() {
+            let host = kept.program.name.strip_prefix(AGENT);
+            if let (Some(host), Some(_)) = (host, server)
+                && let Err(error) = self.commands.enrol(&self.settings, host)
+            {
+                tracing::warn!(
+                    host,
+                    error = api::chain(&error),
+                    "cannot give a host its credentials"
+                );
+                continue;
+            }
+            if host.is_some() && server.is_none() {
+                continue;
+            }
+            kept.look(&self.settings);
+        }
+    }
+
+    /// Opens the management network of every running host.
+    fn connect(&mut self, server: SocketAddr) {
+        for host in self.running_hosts() {
+            if self
+                .management
+                .get(&host)
+                .is_some_and(|(leads_to, task)| *leads_to == server && !task.is_finished())
+            {
+                continue;
+            }
+            self.management.remove(&host);
+            let listener = build::existing(&host_management(&self.settings.name, &host))
+                .and_then(|space| management::listen(&space));
+            match listener {
+                Ok(listener) => {
+                    let task = runtime::spawn(management::carry(listener, server));
+                    self.management.insert(host, (server, task));
+                }
+                Err(error) => tracing::warn!(
+                    host,
+                    error = api::chain(&error),
+                    "cannot open the management network"
+                ),
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        let up = |host: &str| {
+            self.programs
+                .get(&agent_name(host))
+                .is_some_and(|kept| kept.process.is_some())
+        };
+        let site = |site: &api::Site| {
+            let name = site.name_any();
+            let hosts = self
+                .topology
+                .hosts
+                .iter()
+                .filter(|host| host.spec.site.name() == name)
+                .map(ResourceExt::name_any);
+            SiteStatus {
+                running: !self.stopped.contains(&name),
+                hosts: hosts.map(|host| (host.clone(), up(&host))).collect(),
+                name,
+            }
+        };
+        let node = |node: &crate::layout::Node| NodeStatus {
+            namespace: node.namespace.clone(),
+            site: node.site.clone(),
+            what: node.role.describe(),
+        };
+        Status {
+            server: self
+                .commands
+                .server_address(&self.settings)
+                .map(|address| format!("https://{address}")),
+            sites: self.topology.sites.iter().map(site).collect(),
+            nodes: self.layout.nodes.iter().map(node).collect(),
+        }
+    }
+}
+
+impl Kept {
+    /// Starts it if it has ended, ever more rarely if that happens again and again.
+    fn look(&mut self, settings: &Settings) {
+        if let Some(process) = &self.process {
+            if process.reap().is_none() && !process.has_ended() {
+                return;
+            }
+            tracing::warn!(
+                program = self.program.name,
+                "a program has ended and is started again"
+            );
+            self.process = None;
+            self.not_before = Instant::now() + self.pause;
+            self.pause = (self.pause * 2).min(RESTART_MAX);
+        }
+        if Instant::now() < self.not_before {
+            return;
+        }
+        match self.program.start(settings) {
+            Ok(process) => self.process = Some(process),
+            Err(error) => {
+                tracing::warn!(error = api::chain(&error), "cannot start a program");
+                self.not_before = Instant::now() + self.pause;
+            }
+        }
+    }
+}
+
+/// What the names of agents begin with.
+const AGENT: &str = "agent-";
+
+fn agent_name(host: &str) -> String {
+    format!("{AGENT}{host}")
+}
+
+fn agent(settings: &Settings, commands: &impl Commands, host: &str) -> Program {
+    Program {
+        name: agent_name(host),
+        arguments: commands.agent(settings, host),
+        namespace: Some(host_management(&settings.name, host)),
+    }
+}
+
+fn wanted_programs(
+    settings: &Settings,
+    commands: &impl Commands,
+    hosts: &[String],
+) -> Vec<Program> {
+    let server = Program {
+        name: "server".to_owned(),
+        arguments: commands.server(settings),
+        namespace: None,
+    };
+    let agents = hosts.iter().map(|host| agent(settings, commands, host));
+    std::iter::once(server).chain(agents).collect()
+}
+
+/// Removes all of a laboratory; its daemon must have ended. Can be repeated after a kill.
+pub async fn remove(settings: &Settings, commands: &impl Commands) -> Result<()> {
+    if let Ok(topology) = read_topology(settings) {
+        let hosts: Vec<_> = topology.hosts.iter().map(ResourceExt::name_any).collect();
+        for program in wanted_programs(settings, commands, &hosts) {
+            program.stop().await?;
+        }
+        for host in &hosts {
+            build::power_cut(&settings.mark(host))?;
+        }
+    }
+    build::remove_namespaces(&settings.prefix(), &BTreeSet::new())?;
+    match fs::remove_dir_all(&settings.state) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::caused(
+            ErrorKind::Unavailable,
+            format!("cannot remove {}", settings.state.display()),
+            error,
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn read_topology(settings: &Settings) -> Result<Topology> {
+    let path = settings.topology();
+    let text = fs::read_to_string(&path).map_err(|error| {
+        Error::caused(
+            ErrorKind::NotFound,
+            format!("cannot read {}", path.display()),
+            error,
+        )
+    })?;
+    Topology::parse(&text)
+}
+
+fn read_stopped(settings: &Settings) -> BTreeSet<String> {
+    let text = fs::read_to_string(settings.stopped()).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}

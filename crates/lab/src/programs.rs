@@ -1,0 +1,125 @@
+//! The programs of a laboratory: the server, and an agent for each host. They outlive the daemon.
+//!
+//! A program is recognised by its arguments, which name the laboratory's folder, so nothing has to be recorded: whoever
+//! starts one and is killed before the next line leaves nothing that cannot be found again.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use api::{Error, ErrorKind, Result};
+use linux::Namespace;
+use linux::process::Process;
+use rustix::process::Signal;
+use tokio::time::Instant;
+
+use crate::build::failed;
+use crate::settings::Settings;
+
+/// How long a program may take to end when it is asked to, before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// One program of a laboratory.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Its name in the laboratory: `server`, `agent-mad-1`.
+    pub name: String,
+    /// Its arguments after the program's name; no other process has the same.
+    pub arguments: Vec<String>,
+    /// The name of the network namespace it runs in; the daemon's own when not given.
+    pub namespace: Option<String>,
+}
+
+impl Program {
+    /// Its running process, if there is one.
+    pub fn find(&self) -> Option<Process> {
+        let pids = fs::read_dir("/proc")
+            .ok()?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| self.is(*pid)).find_map(|pid| {
+            // Opened before it is looked at again, so that a number used anew cannot slip in.
+            let process = Process::open(pid).ok()?;
+            (self.is(pid) && !process.has_ended()).then_some(process)
+        })
+    }
+
+    fn is(&self, pid: u32) -> bool {
+        let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else {
+            return false;
+        };
+        let mut words = line
+            .strip_suffix(&[0])
+            .unwrap_or(&line)
+            .split(|byte| *byte == 0)
+            .skip(1);
+        let same = self
+            .arguments
+            .iter()
+            .all(|argument| words.next() == Some(argument.as_bytes()));
+        same && words.next().is_none()
+    }
+
+    /// Starts it. One that runs already must not be started again; ask [`Program::find`] first.
+    pub fn start(&self, settings: &Settings) -> Result<Process> {
+        let fail = |error| {
+            Error::caused(
+                ErrorKind::Unavailable,
+                format!("cannot start {}", self.name),
+                error,
+            )
+        };
+        let log = log(&settings.log(&self.name)).map_err(fail)?;
+        let mut command = Command::new(&settings.program);
+        command
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(fail)?)
+            .stderr(log);
+        // A group of its own: what is typed at the daemon's terminal does not reach it.
+        command.process_group(0);
+        let spawned = match &self.namespace {
+            Some(namespace) => open(namespace)?.run(|| command.spawn()).map_err(failed)?,
+            None => command.spawn(),
+        };
+        Process::open(spawned.map_err(fail)?.id()).map_err(failed)
+    }
+
+    /// Asks it to end, and kills it if it does not.
+    pub async fn stop(&self) -> Result<()> {
+        self.end(Signal::TERM, GRACE).await
+    }
+
+    /// Kills it at once, as a power cut does.
+    pub async fn kill(&self) -> Result<()> {
+        self.end(Signal::KILL, Duration::ZERO).await
+    }
+
+    async fn end(&self, signal: Signal, grace: Duration) -> Result<()> {
+        let asked = Instant::now();
+        while let Some(process) = self.find() {
+            process.signal(signal).map_err(failed)?;
+            while !(process.reap().is_some() || process.has_ended()) {
+                if asked.elapsed() > grace {
+                    process.signal(Signal::KILL).map_err(failed)?;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open(namespace: &str) -> Result<Namespace> {
+    crate::build::existing(namespace)
+}
+
+fn log(path: &Path) -> std::io::Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().create(true).append(true).open(path)
+}
