@@ -1,21 +1,26 @@
 //! Runs the tests that need privileges and real kernels: everything in the crate `live`, one test at a time.
 //!
-//! A test that the machine cannot run says `skipped: REASON` on its output and returns; this shows the reason, so that
-//! nobody takes it for a pass. Tests find the release programs by `GROMA_BIN` (a folder) and the packed images by
-//! `GROMA_IMAGES`.
+//! A test that the machine cannot run says `skipped: REASON`, on its output or in the file that `GROMA_SKIPPED` names,
+//! and returns; this shows the reason, so that nobody takes it for a pass. Tests find the release programs by `GROMA_BIN`
+//! (a folder) and the packed images by `GROMA_IMAGES`.
 
 mod tally;
 
 use crate::live::tally::Tally;
 use crate::{cargo, images};
 use anyhow::{Context, Result, bail};
+use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// Runs the live tests whose names contain `filter`, all without one.
 pub(crate) fn run(filter: Option<&str>) -> Result<()> {
-    let images = cargo::root().join("target/images");
+    let target = cargo::root().join("target");
+    let images = target.join("images");
     let programs = images::pack_all(&images)?;
+    let skipped = target.join("live-skipped");
+    fs::write(&skipped, "").context("cannot write target/live-skipped")?;
     let mut command = cargo::cargo();
     command.args([
         "test",
@@ -30,7 +35,13 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
         .args(filter);
     command
         .env("GROMA_BIN", programs)
-        .env("GROMA_IMAGES", images);
+        .env("GROMA_IMAGES", images)
+        .env("GROMA_SKIPPED", &skipped);
+    tally(&mut command, &skipped)
+}
+
+/// Runs the tests, shows what they say, and counts.
+fn tally(command: &mut Command, skipped: &Path) -> Result<()> {
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
@@ -46,6 +57,8 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
         tally.read(&line);
     }
     let status = child.wait().context("cannot wait for the live tests")?;
+    let noted = fs::read_to_string(skipped).context("cannot read target/live-skipped")?;
+    noted.lines().for_each(|line| tally.read_noted(line));
     println!("\n{tally}");
     if !status.success() {
         bail!("live tests failed");

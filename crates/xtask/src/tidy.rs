@@ -4,6 +4,7 @@
 //! clippy and rustfmt.
 
 mod arrows;
+mod examples;
 mod files;
 mod manifests;
 mod sources;
@@ -32,6 +33,7 @@ fn problems(root: &Path) -> Result<Vec<String>> {
     let mut problems = arrows::check(&layers, &metadata.packages);
     problems.extend(manifests::check(&files));
     problems.extend(sources::check(&layers, &files));
+    problems.extend(examples::check(&files));
     Ok(problems)
 }
 

@@ -1,8 +1,8 @@
 //! Counts tests from the output of Rust's test harness: passed, failed, and skipped with the reason.
 //!
-//! The harness knows no skipping at run time: such a test is `ok` and its output holds a line `skipped: REASON`.
+//! The harness knows no skipping at run time: such a test is `ok`, and a line `skipped: REASON` is in its output or was
+//! noted in a file, which does not know the test's name.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 const SKIPPED: &str = "skipped: ";
@@ -12,8 +12,8 @@ const SKIPPED: &str = "skipped: ";
 pub(crate) struct Tally {
     passed: usize,
     failed: usize,
-    /// Reasons by test.
-    skipped: BTreeMap<String, String>,
+    /// Test and reason.
+    skipped: Vec<(String, String)>,
     /// The test whose output is being read.
     current: String,
 }
@@ -27,14 +27,21 @@ impl Tally {
         {
             self.current = name.to_owned();
         } else if let Some(reason) = line.strip_prefix(SKIPPED) {
-            self.skipped.insert(self.current.clone(), reason.to_owned());
+            self.skipped.push((self.current.clone(), reason.to_owned()));
         } else if let Some((name, reason)) = ignored(line) {
-            self.skipped.insert(name.to_owned(), reason.to_owned());
+            self.skipped.push((name.to_owned(), reason.to_owned()));
             // The harness does not count an ignored test as passed; the reading below takes skipped ones off.
             self.passed += 1;
         } else if line.starts_with("test ") {
             self.passed += usize::from(line.ends_with(" ... ok"));
             self.failed += usize::from(line.ends_with(" ... FAILED"));
+        }
+    }
+
+    /// Takes one line of the file in which skipped tests are noted.
+    pub(crate) fn read_noted(&mut self, line: &str) {
+        if let Some(reason) = line.strip_prefix(SKIPPED) {
+            self.skipped.push(("a test".to_owned(), reason.to_owned()));
         }
     }
 }
@@ -66,8 +73,9 @@ mod tests {
     #[test]
     fn skipped_tests_are_not_counted_as_passed() {
         let output = "\
-running 4 tests
+running 5 tests
 test a ... ok
+test e ... ok
 test b ... FAILED
 test c ... ok
 test d ... ignored, needs KVM
@@ -77,12 +85,13 @@ successes:
 ---- c stdout ----
 skipped: not root
 
-test result: FAILED. 2 passed; 1 failed; 1 ignored";
+test result: FAILED. 3 passed; 1 failed; 1 ignored";
         let mut tally = Tally::default();
         output.lines().for_each(|line| tally.read(line));
+        tally.read_noted("skipped: no Go");
         assert_eq!(
             tally.to_string(),
-            "skipped c: not root\nskipped d: needs KVM\n1 passed, 1 failed, 2 skipped"
+            "skipped d: needs KVM\nskipped c: not root\nskipped a test: no Go\n1 passed, 1 failed, 3 skipped"
         );
     }
 }

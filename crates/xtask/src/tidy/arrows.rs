@@ -46,7 +46,7 @@ fn rules(layers: &Layers, name: &str, place: &Place) -> Vec<String> {
     let mut problems = Vec::new();
     for used in layers.expand(&place.uses) {
         let below = layers.height(used).is_some_and(|used| used < height);
-        let beside = matches!(place.layer.as_str(), "pure" | "functions")
+        let beside = matches!(place.layer.as_str(), "pure" | "machinery" | "functions")
             && layers.crates[used].layer == place.layer;
         if !below && !beside {
             problems.push(format!(
