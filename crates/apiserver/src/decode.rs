@@ -1,27 +1,44 @@
-//! Reading JSON documents from bodies, with a limit on their depth and a look for repeated fields.
+//! Reading JSON documents from bodies: bounded in depth, and with an eye for fields that are written twice.
+
+use std::cell::RefCell;
+use std::fmt;
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use serde_json::Value;
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
 
 use crate::failure::Failure;
 use crate::query::FieldValidation;
+use crate::schema::join;
+
+/// Most repeated fields that are remembered of one document.
+const REPEATED_MAX: usize = 32;
 
 /// A document, with what the client should be warned of.
 pub(crate) fn document(
     headers: &HeaderMap,
     body: &Bytes,
-    _validation: FieldValidation,
+    validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Failure> {
     let content_type = content_type(headers);
     if !matches!(content_type, "" | "application/json") {
         let message = format!(
-            "the body of the request was in an unknown format - accepted media types include: application/json, not {content_type}"
+            "the body of the request was in an unknown format - accepted media types include: application/json, \
+             not {content_type}"
         );
         return Err(Failure::unsupported_media_type(message));
     }
-    let value = json(body)?;
-    Ok((value, Vec::new()))
+    if validation == FieldValidation::Ignore {
+        return Ok((json(body)?, Vec::new()));
+    }
+    let (value, repeated) = read(body)?;
+    if validation == FieldValidation::Strict && !repeated.is_empty() {
+        let message = format!("strict decoding error: {}", repeated.join(", "));
+        return Err(Failure::bad_request(message));
+    }
+    Ok((value, repeated))
 }
 
 /// The media type of the body without its parameters.
@@ -35,6 +52,179 @@ pub(crate) fn content_type(headers: &HeaderMap) -> &str {
 
 /// One JSON value; serde_json refuses what is nested more than 128 deep.
 pub(crate) fn json(body: &Bytes) -> Result<Value, Failure> {
-    serde_json::from_slice(body)
-        .map_err(|error| Failure::bad_request(format!("the body is no JSON: {error}")))
+    serde_json::from_slice(body).map_err(unreadable)
+}
+
+/// One JSON value, and the fields in it that are written twice.
+fn read(body: &Bytes) -> Result<(Value, Vec<String>), Failure> {
+    let repeated = RefCell::new(Vec::new());
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let node = Node {
+        path: String::new(),
+        repeated: &repeated,
+    };
+    let value = node
+        .deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value));
+    Ok((value.map_err(unreadable)?, repeated.into_inner()))
+}
+
+fn unreadable(error: serde_json::Error) -> Failure {
+    Failure::bad_request(format!("the body is no JSON: {error}"))
+}
+
+/// Reads one value at a path.
+struct Node<'a> {
+    path: String,
+    repeated: &'a RefCell<Vec<String>>,
+}
+
+impl Node<'_> {
+    fn note(&self, field: &str) {
+        let mut repeated = self.repeated.borrow_mut();
+        if repeated.len() < REPEATED_MAX {
+            repeated.push(format!("duplicate field {:?}", join(&self.path, field)));
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("not a finite number"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = {
+            let path = format!("{}[{}]", self.path, values.len());
+            list.next_element_seed(Node {
+                path,
+                repeated: self.repeated,
+            })?
+        } {
+            values.push(value);
+        }
+        Ok(values.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let path = join(&self.path, &name);
+            let value = map.next_value_seed(Node {
+                path,
+                repeated: self.repeated,
+            })?;
+            if fields.contains_key(&name) {
+                self.note(&name);
+            }
+            fields.insert(name, value);
+        }
+        Ok(Value::Object(fields))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn decode(text: &str, validation: FieldValidation) -> Result<(Value, Vec<String>), Failure> {
+        document(
+            &HeaderMap::new(),
+            &Bytes::copy_from_slice(text.as_bytes()),
+            validation,
+        )
+    }
+
+    #[test]
+    fn reads_every_kind_of_value() {
+        let text = r#"{"a": [null, true, -1, 18446744073709551615, 1.5, "x", {"b": {}}], "c": []}"#;
+        let (value, warnings) = decode(text, FieldValidation::Warn).expect("it is JSON");
+        assert_eq!(
+            value,
+            json!({"a": [null, true, -1, u64::MAX, 1.5, "x", {"b": {}}], "c": []})
+        );
+        assert!(warnings.is_empty());
+    }
+
+    #[test]
+    fn repeated_fields_are_named() {
+        let text = r#"{"spec": {"a": 1, "list": [{"b": 1, "b": 2}], "a": 2}}"#;
+        let (value, warnings) = decode(text, FieldValidation::Warn).expect("the last one counts");
+        assert_eq!(value["spec"]["a"], 2);
+        assert_eq!(
+            warnings,
+            [
+                r#"duplicate field "spec.list[0].b""#,
+                r#"duplicate field "spec.a""#
+            ]
+        );
+        let failure = decode(text, FieldValidation::Strict).expect_err("strict");
+        assert!(
+            failure
+                .message
+                .contains(r#"strict decoding error: duplicate field "spec.list[0].b""#)
+        );
+        decode(text, FieldValidation::Ignore).expect("ignored");
+    }
+
+    #[test]
+    fn refuses_what_is_no_document() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for bad in ["", "{", "{} x", "nul", &deep] {
+            for validation in [FieldValidation::Ignore, FieldValidation::Strict] {
+                assert_eq!(decode(bad, validation).expect_err(bad).code, 400);
+            }
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            "content-type",
+            "application/yaml".parse().expect("a header"),
+        );
+        let failure =
+            document(&headers, &Bytes::from("{}"), FieldValidation::Warn).expect_err("no JSON");
+        assert_eq!(failure.code, 415);
+    }
 }

@@ -12,6 +12,7 @@ mod builtin;
 mod collect;
 mod convert;
 mod decode;
+mod discovery;
 pub mod door;
 mod failure;
 mod history;

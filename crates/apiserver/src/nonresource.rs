@@ -1,31 +1,68 @@
-//! What is served besides objects: health, version and discovery.
+//! What is served besides objects: health, version, discovery and OpenAPI.
 
-use http::Response;
 use http::request::Parts;
-use serde_json::json;
+use http::{Method, Response};
+use serde_json::{Value, json};
 
 use crate::body::{self, Body};
 use crate::failure::Failure;
-use crate::openapi;
 use crate::server::Server;
+use crate::{discovery, openapi};
+
+/// The version of Kubernetes whose protocol is spoken; clients compare it with their own.
+const KUBERNETES: (&str, &str) = ("1", "36");
+/// The paths that `/` lists, besides groups.
+const PATHS: &[&str] = &[
+    "/api",
+    "/api/v1",
+    "/apis",
+    "/healthz",
+    "/livez",
+    "/openapi/v3",
+    "/readyz",
+    "/version",
+];
 
 pub(crate) fn answer(server: &Server, head: &Parts) -> Result<Response<Body>, Failure> {
-    if head.method != http::Method::GET {
+    if head.method != Method::GET {
         return Err(Failure::method_not_allowed());
     }
+    let query = head.uri.query().unwrap_or_default();
     match head.uri.path().trim_end_matches('/') {
-        "/healthz" | "/livez" | "/readyz" => {
-            Ok(body::typed(200, "text/plain; charset=utf-8", "ok"))
-        }
-        "/version" => Ok(body::json(
-            200,
-            json!({"major": "1", "minor": "36"}).to_string(),
-        )),
+        "" => Ok(body::json(200, json!({"paths": PATHS}).to_string())),
+        "/healthz" | "/livez" => Ok(healthy()),
+        "/readyz" => ready(server),
+        "/version" => Ok(body::json(200, version().to_string())),
         path if path.starts_with(openapi::ROOT) => {
-            server
-                .documents()
-                .answer(path, head.uri.query().unwrap_or_default(), &head.headers)
+            server.documents().answer(path, query, &head.headers)
         }
-        _ => Err(Failure::no_such_path()),
+        path => discovery::answer(server.registry(), path, query, &head.headers)
+            .unwrap_or_else(|| Err(Failure::no_such_path())),
     }
+}
+
+fn healthy() -> Response<Body> {
+    body::typed(200, "text/plain; charset=utf-8", "ok")
+}
+
+/// Ready as long as storage takes writes.
+fn ready(server: &Server) -> Result<Response<Body>, Failure> {
+    match server.state().broken {
+        None => Ok(healthy()),
+        Some(_) => Err(Failure::new(
+            503,
+            "ServiceUnavailable",
+            "storage takes no more writes",
+        )),
+    }
+}
+
+fn version() -> Value {
+    let (major, minor) = KUBERNETES;
+    let crate_version = env!("CARGO_PKG_VERSION");
+    json!({
+        "major": major, "minor": minor, "gitVersion": format!("v{major}.{minor}.0+groma-{crate_version}"),
+        "gitCommit": "", "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+    })
 }

@@ -3,35 +3,65 @@
 //! JSON patch (RFC 6902), merge patch (RFC 7386), and for built-in types strategic merge patch. Server-side apply is
 //! refused with a clear answer.
 
+mod strategic;
+
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 
 use crate::decode;
-use crate::failure::{Cause, Failure};
+use crate::failure::Failure;
 use crate::resource::Resource;
 
 /// Most operations of one JSON patch, as in Kubernetes.
 const OPERATIONS_MAX: usize = 10_000;
 
+const JSON: &str = "application/json-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+
 /// A parsed patch.
 pub(crate) enum Patch {
+    /// Operations, one after the other.
     Json(json_patch::Patch),
+    /// Fields to set, nulls to remove.
     Merge(Value),
+    /// The same, with lists merged by their keys.
+    Strategic(Value),
 }
 
 impl Patch {
     pub(crate) fn parse(
         headers: &HeaderMap,
         body: &Bytes,
-        _resource: &Resource,
+        resource: &Resource,
     ) -> Result<Self, Failure> {
         match decode::content_type(headers) {
-            "application/json-patch+json" => Self::parse_json(body),
-            "application/merge-patch+json" => Ok(Self::Merge(decode::json(body)?)),
-            other => Err(Failure::unsupported_media_type(format!(
-                "patches of type {other:?} are not supported"
-            ))),
+            JSON => Self::parse_json(body),
+            MERGE => fields(body).map(Self::Merge),
+            // Kubernetes too knows merge keys only of types that it was built with.
+            STRATEGIC if resource.is_built_in() => fields(body).map(Self::Strategic),
+            APPLY | "application/apply-patch+cbor" => {
+                Err(Failure::unsupported_media_type(format!(
+                    "server-side apply is not served yet; use {JSON} or {MERGE}, or kubectl apply without --server-side"
+                )))
+            }
+            other => {
+                let strategic = if resource.is_built_in() {
+                    format!(", {STRATEGIC}")
+                } else {
+                    String::new()
+                };
+                let message = format!(
+                    "the body of the request was in an unknown format - accepted media types include: \
+                     {JSON}, {MERGE}{strategic}, not {other:?}"
+                );
+                Err(Failure::unsupported_media_type(message))
+            }
         }
     }
 
@@ -39,9 +69,9 @@ impl Patch {
         let patch: json_patch::Patch = serde_json::from_slice(body)
             .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
         if patch.0.len() > OPERATIONS_MAX {
+            let given = patch.0.len();
             let message = format!(
-                "The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}",
-                patch.0.len()
+                "The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {given}"
             );
             return Err(Failure::new(413, "RequestEntityTooLarge", message));
         }
@@ -49,25 +79,27 @@ impl Patch {
     }
 
     /// The document with the patch applied.
-    pub(crate) fn apply(
-        &self,
-        mut value: Value,
-        resource: &Resource,
-        name: &str,
-    ) -> Result<Value, Failure> {
+    pub(crate) fn apply(&self, mut value: Value) -> Result<Value, Failure> {
         match self {
-            Self::Json(patch) => {
-                json_patch::patch(&mut value, patch).map_err(|error| {
-                    let cause = Cause::invalid("patch", &Value::Null, &error.to_string());
-                    let mut failure = Failure::invalid(resource, name, &[cause]);
-                    failure.message = format!(
-                        "the server rejected our request due to an error in our request: {error}"
-                    );
-                    failure
-                })?;
-            }
+            Self::Json(patch) => json_patch::patch(&mut value, patch).map_err(|error| {
+                let message = format!(
+                    "the server rejected our request due to an error in our request: {error}"
+                );
+                Failure::new(422, "Invalid", message)
+            })?,
             Self::Merge(patch) => json_patch::merge(&mut value, patch),
+            Self::Strategic(patch) => {
+                strategic::merge(&mut value, patch).map_err(Failure::bad_request)?
+            }
         }
         Ok(value)
+    }
+}
+
+fn fields(body: &Bytes) -> Result<Value, Failure> {
+    let value = decode::json(body)?;
+    match value.is_object() {
+        true => Ok(value),
+        false => Err(Failure::bad_request("a merge patch must be a JSON object")),
     }
 }

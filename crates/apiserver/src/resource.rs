@@ -141,6 +141,12 @@ impl Resource {
         qualify(&self.kind, &self.group)
     }
 
+    /// Whether it is there without a definition.
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        self.traits.check.is_some()
+    }
+
     /// Whether its objects are namespaces.
     #[must_use]
     pub fn is_namespace(&self) -> bool {

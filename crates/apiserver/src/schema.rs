@@ -23,6 +23,7 @@ use serde_json::Value;
 
 use crate::failure::Cause;
 use crate::schema::format::Format;
+pub(crate) use crate::schema::prune::join;
 use crate::schema::rules::Rules;
 
 /// Deepest nesting of a schema.

@@ -184,7 +184,7 @@ impl Writing<'_> {
     fn patch(&self, headers: &HeaderMap, body: Bytes) -> Result<Done, Failure> {
         let patch = Patch::parse(headers, &body, &self.request.resource)?;
         let patched = |old: &Value| {
-            let mut value = patch.apply(old.clone(), &self.request.resource, &self.request.name)?;
+            let mut value = patch.apply(old.clone())?;
             self.place_named(&mut value)?;
             Ok(value)
         };
@@ -392,7 +392,7 @@ impl Server {
             author: &author,
         };
         let merge = Patch::Merge(object.clone());
-        let next = |old: &Value| merge.apply(old.clone(), &request.resource, &request.name);
+        let next = |old: &Value| merge.apply(old.clone());
         let done = match writing.change(next, true) {
             Err(missing) if missing.code == 404 => writing.create_value(object)?,
             changed => changed?,

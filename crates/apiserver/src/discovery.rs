@@ -1,0 +1,350 @@
+//! Discovery: which groups, versions and resources are served, in the legacy and in the aggregated form.
+//!
+//! kubectl maps kinds and short names to paths by it. It is made from the registry at each request: it is asked for
+//! rarely and is small.
+
+use http::{HeaderMap, HeaderValue, Response, header};
+use serde_json::{Value, json};
+
+use crate::body::{self, Body};
+use crate::failure::Failure;
+use crate::query::{Allowed, Query};
+use crate::registry::Registry;
+use crate::resource::{Resource, Version};
+
+/// The type of the aggregated form.
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+const READ_VERBS: &[&str] = &["get", "list", "watch"];
+const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
+
+/// Answers a discovery request; `None` if the path is about something else.
+pub(crate) fn answer(
+    registry: &Registry,
+    path: &str,
+    query: &str,
+    headers: &HeaderMap,
+) -> Option<Result<Response<Body>, Failure>> {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let document = match parts.as_slice() {
+        ["api"] if wants_aggregated(headers) => Some(aggregated(registry, true)),
+        ["apis"] if wants_aggregated(headers) => Some(aggregated(registry, false)),
+        ["api"] => Some(core_versions()),
+        ["apis"] => Some(groups(registry)),
+        ["apis", group] => {
+            versions_of(registry, group).map(|_| group_document(registry, group, true))
+        }
+        ["api", version] => resources(registry, "", version),
+        ["apis", group, version] if !group.is_empty() => resources(registry, group, version),
+        _ => return None,
+    };
+    let aggregated = parts.len() == 1 && wants_aggregated(headers);
+    Some(
+        document
+            .ok_or_else(Failure::no_such_path)
+            .and_then(|document| {
+                let query = Query::parse(query, Allowed::Other)?;
+                Ok(typed(
+                    body::json(200, body::text(&document, query.pretty)),
+                    aggregated,
+                ))
+            }),
+    )
+}
+
+fn typed(mut response: Response<Body>, aggregated: bool) -> Response<Body> {
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("Accept"));
+    if aggregated {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
+    }
+    response
+}
+
+/// Whether the aggregated form is the first that the client names and that is offered.
+fn wants_aggregated(headers: &HeaderMap) -> bool {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    for choice in accept.split(',') {
+        let parameters: Vec<&str> = choice.split(';').map(str::trim).collect();
+        let has = |parameter: &str| parameters.contains(&parameter);
+        if has("as=APIGroupDiscoveryList") && has("v=v2") && has("g=apidiscovery.k8s.io") {
+            return true;
+        }
+        if parameters == ["application/json"] {
+            return false;
+        }
+    }
+    false
+}
+
+fn core_versions() -> Value {
+    json!({
+        "kind": "APIVersions", "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": ""}],
+    })
+}
+
+fn groups(registry: &Registry) -> Value {
+    let groups: Vec<Value> = names(registry)
+        .iter()
+        .map(|group| group_document(registry, group, false))
+        .collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// The groups besides core, in their order.
+fn names(registry: &Registry) -> Vec<&str> {
+    let mut names: Vec<&str> = registry
+        .all()
+        .map(|resource| resource.group.as_str())
+        .collect();
+    names.dedup();
+    names.retain(|group| !group.is_empty());
+    names
+}
+
+/// The versions of a group, best first; `None` if there is no such group.
+fn versions_of<'a>(registry: &'a Registry, group: &str) -> Option<Vec<&'a str>> {
+    let mut versions: Vec<&str> = Vec::new();
+    for resource in registry.all().filter(|resource| resource.group == group) {
+        for version in &resource.versions {
+            if !versions.contains(&version.name.as_str()) {
+                versions.push(&version.name);
+            }
+        }
+    }
+    (!versions.is_empty()).then_some(versions)
+}
+
+fn group_document(registry: &Registry, group: &str, alone: bool) -> Value {
+    let versions = versions_of(registry, group).unwrap_or_default();
+    let entry =
+        |version: &&str| json!({"groupVersion": format!("{group}/{version}"), "version": version});
+    let entries: Vec<Value> = versions.iter().map(entry).collect();
+    let mut document =
+        json!({"name": group, "versions": entries, "preferredVersion": entries.first()});
+    if alone {
+        document["kind"] = "APIGroup".into();
+        document["apiVersion"] = "v1".into();
+    }
+    document
+}
+
+/// The resources of one group and version; `None` if there are none.
+fn resources(registry: &Registry, group: &str, version: &str) -> Option<Value> {
+    let mut entries = Vec::new();
+    for (resource, version) in served(registry, group, version) {
+        entries.push(json!({
+            "name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced,
+            "kind": resource.kind, "verbs": verbs(resource), "shortNames": resource.short_names,
+            "categories": resource.categories,
+        }));
+        if version.status {
+            entries.push(json!({
+                "name": format!("{}/status", resource.plural), "singularName": "",
+                "namespaced": resource.namespaced, "kind": resource.kind, "verbs": status_verbs(resource),
+            }));
+        }
+    }
+    let group_version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
+    (!entries.is_empty()).then(|| {
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": entries})
+    })
+}
+
+fn served<'a>(
+    registry: &'a Registry,
+    group: &'a str,
+    version: &'a str,
+) -> impl Iterator<Item = (&'a Resource, &'a Version)> {
+    let of_group = registry
+        .all()
+        .filter(move |resource| resource.group == group);
+    of_group.filter_map(move |resource| Some((&**resource, resource.version(version)?)))
+}
+
+fn verbs(resource: &Resource) -> &'static [&'static str] {
+    if resource.traits.read_only {
+        READ_VERBS
+    } else {
+        VERBS
+    }
+}
+
+fn status_verbs(resource: &Resource) -> &'static [&'static str] {
+    if resource.traits.read_only {
+        &READ_VERBS[..1]
+    } else {
+        STATUS_VERBS
+    }
+}
+
+fn aggregated(registry: &Registry, core: bool) -> Value {
+    let groups = if core { vec![""] } else { names(registry) };
+    let items: Vec<Value> = groups
+        .iter()
+        .map(|group| aggregated_group(registry, group))
+        .collect();
+    json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
+}
+
+fn aggregated_group(registry: &Registry, group: &str) -> Value {
+    let version = |version: &&str| {
+        let resources: Vec<Value> = served(registry, group, version)
+            .map(aggregated_resource)
+            .collect();
+        json!({"version": version, "freshness": "Current", "resources": resources})
+    };
+    let versions: Vec<Value> = versions_of(registry, group)
+        .unwrap_or_default()
+        .iter()
+        .map(version)
+        .collect();
+    let metadata = if group.is_empty() {
+        json!({})
+    } else {
+        json!({"name": group})
+    };
+    json!({"metadata": metadata, "versions": versions})
+}
+
+fn aggregated_resource((resource, version): (&Resource, &Version)) -> Value {
+    let kind = json!({"group": resource.group, "version": version.name, "kind": resource.kind});
+    let mut entry = json!({
+        "resource": resource.plural, "singularResource": resource.singular, "responseKind": kind,
+        "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
+        "verbs": verbs(resource), "shortNames": resource.short_names, "categories": resource.categories,
+    });
+    if version.status {
+        let status =
+            json!({"subresource": "status", "responseKind": kind, "verbs": status_verbs(resource)});
+        entry["subresources"] = json!([status]);
+    }
+    entry
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn ask(path: &str, accept: &'static str) -> (u16, String, Value) {
+        let registry = Registry::new(&api::crds()).expect("all kinds can be served");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+        let answered = answer(&registry, path, "timeout=32s", &headers).expect("a discovery path");
+        let response = answered.unwrap_or_else(|failure| crate::serve::refusal(&failure));
+        let (code, typed) = (
+            response.status().as_u16(),
+            response.headers()[header::CONTENT_TYPE].clone(),
+        );
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .expect("a body")
+            .to_bytes();
+        let body = serde_json::from_slice(&body).expect("JSON");
+        (code, typed.to_str().expect("text").to_owned(), body)
+    }
+
+    #[tokio::test]
+    async fn the_legacy_form_leads_from_groups_to_resources() {
+        let (_, typed, groups) = ask("/apis", "application/json").await;
+        assert_eq!(
+            (typed.as_str(), &groups["kind"]),
+            ("application/json", &json!("APIGroupList"))
+        );
+        let names: Vec<&str> = groups["groups"]
+            .as_array()
+            .expect("groups")
+            .iter()
+            .map(|group| group["name"].as_str().expect("a name"))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "apiextensions.k8s.io",
+                "coordination.k8s.io",
+                "events.k8s.io",
+                "groma.dev"
+            ]
+        );
+        let (_, _, group) = ask("/apis/groma.dev", "").await;
+        assert_eq!(
+            group["preferredVersion"]["groupVersion"],
+            "groma.dev/v1alpha1"
+        );
+        let (_, _, list) = ask("/apis/groma.dev/v1alpha1", "").await;
+        let entries = list["resources"].as_array().expect("resources");
+        let service = entries
+            .iter()
+            .find(|entry| entry["name"] == "services")
+            .expect("services");
+        assert_eq!(
+            (&service["kind"], &service["shortNames"]),
+            (&json!("Service"), &json!(["tsvc"]))
+        );
+        assert!(
+            entries
+                .iter()
+                .any(|entry| entry["name"] == "services/status")
+        );
+        let (_, _, core) = ask("/api/v1/", "").await;
+        assert_eq!(core["groupVersion"], "v1");
+    }
+
+    #[tokio::test]
+    async fn the_aggregated_form_says_all_at_once() {
+        let accept =
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+        let (_, typed, all) = ask("/apis", accept).await;
+        assert_eq!(typed, AGGREGATED);
+        let groma = all["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .find(|item| item["metadata"]["name"] == "groma.dev");
+        let resources = groma.expect("the group")["versions"][0]["resources"]
+            .as_array()
+            .expect("resources");
+        let host = resources
+            .iter()
+            .find(|entry| entry["resource"] == "hosts")
+            .expect("hosts");
+        assert_eq!(
+            (&host["scope"], &host["responseKind"]["kind"]),
+            (&json!("Cluster"), &json!("Host"))
+        );
+        assert_eq!(host["subresources"][0]["subresource"], "status");
+        let (_, _, core) = ask("/api", accept).await;
+        assert_eq!(core["items"][0]["versions"][0]["version"], "v1");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_served_is_not_found() {
+        for path in ["/apis/nope", "/apis/groma.dev/v9", "/api/v2"] {
+            assert_eq!(ask(path, "").await.0, 404, "{path}");
+        }
+    }
+}

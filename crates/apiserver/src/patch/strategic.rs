@@ -1,0 +1,188 @@
+//! Strategic merge patch for the built-in types: maps merge, and lists merge where Kubernetes' types say so.
+//!
+//! Directives: `$patch: replace|delete|merge` in maps and in items of merged lists, `$deleteFromPrimitiveList/…`,
+//! `$setElementOrder/…` and `$retainKeys`. Only the lists of the types that are served have merge keys here.
+
+use serde_json::{Map, Value};
+
+const PATCH: &str = "$patch";
+const RETAIN: &str = "$retainKeys";
+const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
+const ORDER: &str = "$setElementOrder/";
+
+/// How a list is merged.
+enum Merge {
+    /// The patch's list takes its place.
+    Replace,
+    /// Values that are not there yet are added.
+    Values,
+    /// Items with the same value of this field are merged.
+    Key(&'static str),
+}
+
+/// The lists of served built-in types that have a merge key, by the name of their field.
+fn merge_of(field: &str) -> Merge {
+    match field {
+        "finalizers" => Merge::Values,
+        "ownerReferences" => Merge::Key("uid"),
+        "conditions" => Merge::Key("type"),
+        _ => Merge::Replace,
+    }
+}
+
+/// Applies the patch to a document.
+pub(super) fn merge(value: &mut Value, patch: &Value) -> Result<(), String> {
+    let Some(patch) = patch.as_object() else {
+        return Err("a patch must be a JSON object".to_owned());
+    };
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    let Some(fields) = value.as_object_mut() else {
+        return Ok(());
+    };
+    match directive(patch)? {
+        Some(Directive::Replace) => *fields = without_directives(patch),
+        Some(Directive::Delete) => fields.clear(),
+        None => merge_fields(fields, patch)?,
+    }
+    Ok(())
+}
+
+fn merge_fields(fields: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), String> {
+    if let Some(retained) = patch.get(RETAIN) {
+        let retained = retained.as_array().ok_or("$retainKeys must be a list")?;
+        fields.retain(|name, _| retained.iter().any(|kept| kept == name));
+    }
+    for (name, content) in patch.iter().filter(|(name, _)| !name.starts_with('$')) {
+        match content {
+            Value::Null => drop(fields.remove(name)),
+            Value::Object(_) => merge(fields.entry(name.clone()).or_insert(Value::Null), content)?,
+            Value::Array(list) => merge_list(
+                fields.entry(name.clone()).or_insert(Value::Null),
+                name,
+                list,
+            )?,
+            plain => drop(fields.insert(name.clone(), plain.clone())),
+        }
+    }
+    for (name, content) in patch {
+        if let Some(list) = name.strip_prefix(DELETE_FROM) {
+            delete_values(fields, list, content)?;
+        }
+    }
+    for (name, content) in patch {
+        if let Some(list) = name.strip_prefix(ORDER) {
+            order(fields, list, content)?;
+        }
+    }
+    Ok(())
+}
+
+enum Directive {
+    Replace,
+    Delete,
+}
+
+fn directive(patch: &Map<String, Value>) -> Result<Option<Directive>, String> {
+    match patch
+        .get(PATCH)
+        .map(|directive| directive.as_str().unwrap_or_default())
+    {
+        None | Some("merge") => Ok(None),
+        Some("replace") => Ok(Some(Directive::Replace)),
+        Some("delete") => Ok(Some(Directive::Delete)),
+        Some(other) => Err(format!(
+            "$patch is {other:?}, and must be merge, replace or delete"
+        )),
+    }
+}
+
+fn without_directives(patch: &Map<String, Value>) -> Map<String, Value> {
+    let plain = patch
+        .iter()
+        .filter(|(name, content)| !name.starts_with('$') && !content.is_null());
+    plain
+        .map(|(name, content)| (name.clone(), content.clone()))
+        .collect()
+}
+
+fn merge_list(value: &mut Value, field: &str, patch: &[Value]) -> Result<(), String> {
+    let mut list = value.as_array().cloned().unwrap_or_default();
+    match merge_of(field) {
+        Merge::Replace => list = patch.to_vec(),
+        Merge::Values => {
+            for item in patch {
+                if !list.contains(item) {
+                    list.push(item.clone());
+                }
+            }
+        }
+        Merge::Key(key) => {
+            for item in patch {
+                merge_item(&mut list, field, key, item)?;
+            }
+        }
+    }
+    *value = list.into();
+    Ok(())
+}
+
+fn merge_item(list: &mut Vec<Value>, field: &str, key: &str, item: &Value) -> Result<(), String> {
+    let fields = item
+        .as_object()
+        .ok_or_else(|| format!("items of {field} must be objects"))?;
+    let directive = directive(fields)?;
+    let Some(name) = fields.get(key) else {
+        return match directive {
+            // `[{"$patch": "replace"}, …]` empties the list before the rest is merged.
+            Some(Directive::Replace) => {
+                list.clear();
+                Ok(())
+            }
+            _ => Err(format!("items of {field} must have the merge key {key:?}")),
+        };
+    };
+    let place = list.iter().position(|other| other.get(key) == Some(name));
+    match (directive, place) {
+        (Some(Directive::Delete), Some(place)) => drop(list.remove(place)),
+        (Some(Directive::Delete), None) => {}
+        (_, Some(place)) => merge(&mut list[place], item)?,
+        (_, None) => list.push(Value::Object(without_directives(fields))),
+    }
+    Ok(())
+}
+
+fn delete_values(
+    fields: &mut Map<String, Value>,
+    list: &str,
+    values: &Value,
+) -> Result<(), String> {
+    let values = values
+        .as_array()
+        .ok_or_else(|| format!("{DELETE_FROM}{list} must be a list"))?;
+    if let Some(list) = fields.get_mut(list).and_then(Value::as_array_mut) {
+        list.retain(|item| !values.contains(item));
+    }
+    Ok(())
+}
+
+/// Puts a merged list into the order that the client has: named items first, in their order.
+fn order(fields: &mut Map<String, Value>, list: &str, order: &Value) -> Result<(), String> {
+    let order = order
+        .as_array()
+        .ok_or_else(|| format!("{ORDER}{list} must be a list"))?;
+    let same = |item: &Value, wanted: &Value| match merge_of(list) {
+        Merge::Key(key) => item.get(key) == wanted.get(key),
+        Merge::Values | Merge::Replace => item == wanted,
+    };
+    if let Some(items) = fields.get_mut(list).and_then(Value::as_array_mut) {
+        items.sort_by_key(|item| {
+            order
+                .iter()
+                .position(|wanted| same(item, wanted))
+                .unwrap_or(order.len())
+        });
+    }
+    Ok(())
+}
