@@ -64,11 +64,14 @@ impl Hierarchies {
         if folder.join("cgroup.controllers").exists() {
             return Ok(Self::unified(folder));
         }
-        let all = mounted(folder)
-            .map_err(|error| Error::new(format!("cannot list control groups in {FOLDER}"), error))?;
+        let all = mounted(folder).map_err(|error| {
+            Error::new(format!("cannot list control groups in {FOLDER}"), error)
+        })?;
         let named = |name: &str| {
             let root = folder.join(name);
-            fs::canonicalize(root).ok().filter(|root| all.contains(root))
+            fs::canonicalize(root)
+                .ok()
+                .filter(|root| all.contains(root))
         };
         let truth = named("freezer").ok_or_else(|| {
             Error::other(
@@ -108,6 +111,21 @@ impl Hierarchies {
         }
     }
 
+    /// The names of the groups right below a path.
+    pub fn children(&self, path: &str) -> BTreeSet<String> {
+        let entries = self
+            .all
+            .iter()
+            .filter_map(|root| fs::read_dir(root.join(path)).ok());
+        let folders = entries
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.path().is_dir());
+        folders
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect()
+    }
+
     /// The group of that path, which need not exist: relative, without `..`.
     pub fn group(&self, path: &str) -> Group {
         Group {
@@ -137,7 +155,9 @@ impl Group {
             let folder = root.join(&self.path);
             let open = || {
                 make_folder(&folder)?;
-                OpenOptions::new().write(true).open(folder.join("cgroup.procs"))
+                OpenOptions::new()
+                    .write(true)
+                    .open(folder.join("cgroup.procs"))
             };
             files.push(open().map_err(|error| self.fail("make", error))?);
         }
@@ -198,8 +218,12 @@ impl Group {
         };
         let path = self.hierarchies.file("memory", &self.path, file);
         let text = fs::read_to_string(path).unwrap_or_default();
-        let mut counts = text.lines().filter_map(|line| line.strip_prefix("oom_kill "));
-        counts.find_map(|count| count.trim().parse().ok()).unwrap_or(0)
+        let mut counts = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("oom_kill "));
+        counts
+            .find_map(|count| count.trim().parse().ok())
+            .unwrap_or(0)
     }
 
     /// Kills all in it and removes it, with all groups below. Nothing happens if it is gone.
@@ -238,7 +262,9 @@ impl Group {
                 }
                 self.freeze_and_kill(&folder.join("cgroup.freeze"), ["1", "0"])
             }
-            Version::V1 => self.freeze_and_kill(&folder.join("freezer.state"), ["FROZEN", "THAWED"]),
+            Version::V1 => {
+                self.freeze_and_kill(&folder.join("freezer.state"), ["FROZEN", "THAWED"])
+            }
         }
     }
 

@@ -3,9 +3,13 @@
 //! A number alone names another process once it is used again. A [`Process`] is opened first and compared afterwards, so
 //! reuse cannot slip in. It waits for nobody: its descriptor becomes readable when the process ends, and callers wait
 //! for that in their own way.
+#![allow(
+    unsafe_code,
+    reason = "close_range(2) is unsafe to call because it could close descriptors that are in use; here it only marks them"
+)]
 
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -95,33 +99,63 @@ impl Process {
     }
 }
 
+impl AsRawFd for Process {
+    fn as_raw_fd(&self) -> RawFd {
+        self.handle.as_raw_fd()
+    }
+}
+
 impl AsFd for Process {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.handle.as_fd()
     }
 }
 
+/// The signals that are known by name.
+const SIGNALS: [(&str, Signal); 20] = [
+    ("SIGHUP", Signal::HUP),
+    ("SIGINT", Signal::INT),
+    ("SIGQUIT", Signal::QUIT),
+    ("SIGILL", Signal::ILL),
+    ("SIGTRAP", Signal::TRAP),
+    ("SIGABRT", Signal::ABORT),
+    ("SIGBUS", Signal::BUS),
+    ("SIGFPE", Signal::FPE),
+    ("SIGKILL", Signal::KILL),
+    ("SIGUSR1", Signal::USR1),
+    ("SIGSEGV", Signal::SEGV),
+    ("SIGUSR2", Signal::USR2),
+    ("SIGPIPE", Signal::PIPE),
+    ("SIGALRM", Signal::ALARM),
+    ("SIGTERM", Signal::TERM),
+    ("SIGCONT", Signal::CONT),
+    ("SIGURG", Signal::URG),
+    ("SIGWINCH", Signal::WINCH),
+    ("SIGPWR", Signal::POWER),
+    ("SIGSYS", Signal::SYS),
+];
+
 /// The signal of that name, `SIGHUP` for example.
 pub fn signal_by_name(name: &str) -> Option<Signal> {
-    const NAMES: [(&str, Signal); 15] = [
-        ("SIGHUP", Signal::HUP),
-        ("SIGINT", Signal::INT),
-        ("SIGQUIT", Signal::QUIT),
-        ("SIGABRT", Signal::ABORT),
-        ("SIGKILL", Signal::KILL),
-        ("SIGUSR1", Signal::USR1),
-        ("SIGUSR2", Signal::USR2),
-        ("SIGALRM", Signal::ALARM),
-        ("SIGTERM", Signal::TERM),
-        ("SIGCONT", Signal::CONT),
-        ("SIGURG", Signal::URG),
-        ("SIGWINCH", Signal::WINCH),
-        ("SIGIO", Signal::IO),
-        ("SIGPWR", Signal::POWER),
-        ("SIGTSTP", Signal::TSTP),
-    ];
-    let found = NAMES.iter().find(|(known, _)| *known == name);
+    let found = SIGNALS.iter().find(|(known, _)| *known == name);
     found.map(|(_, signal)| *signal)
+}
+
+/// The name of the signal of that number.
+pub fn signal_name(number: i32) -> Option<&'static str> {
+    let found = SIGNALS.iter().find(|(_, signal)| signal.as_raw() == number);
+    found.map(|(name, _)| *name)
+}
+
+/// Marks all descriptors but the three standard ones to be closed when this process becomes another program.
+pub fn close_others_on_exec() -> std::io::Result<()> {
+    const FIRST: libc::c_uint = 3;
+    let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
+    // SAFETY: with this flag nothing is closed now; the descriptors only get their close-on-exec mark.
+    match unsafe { libc::close_range(FIRST, libc::c_uint::MAX, flags) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }
 
 /// When the process of that number started, in clock ticks since the machine did.

@@ -1,0 +1,159 @@
+//! The time between the start of a run and its end: probes, new files, and the network that must stay as it is.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use adapter::ContainerPhase;
+use tokio::time::sleep;
+
+use super::probe::{PROBE_AGAIN, Prober};
+use super::run::{Run, blocking};
+use super::{Over, Supervisor};
+
+/// How often the network of a running container is looked at and mended.
+const MEND_NETWORK: Duration = Duration::from_secs(5);
+
+impl Supervisor {
+    /// Watches a run until it is over, or must be.
+    pub(super) async fn live(&mut self, run: &Run, adopted: bool) -> Over {
+        if self.journal.trying.is_some() {
+            // Whether an adopted container has heard of its new files, nobody knows: it is told again.
+            let over = match adopted {
+                true => self.give_files(run).await,
+                false => self.prove_files(run).await,
+            };
+            if let Some(over) = over {
+                return over;
+            }
+        }
+        loop {
+            if self.removing() {
+                return Over::Removing;
+            }
+            self.wanted.mark_unchanged();
+            if let Some(over) = self.give_wanted_files(run).await {
+                return over;
+            }
+            if let Some(over) = self.watch(run).await {
+                return over;
+            }
+        }
+    }
+
+    /// Waits for the end, for a failed probe, or for something else to be wanted (`None`).
+    async fn watch(&self, run: &Run) -> Option<Over> {
+        let mut wanted = self.wanted.clone();
+        tokio::select! {
+            () = run.ended() => Some(Over::Ended(self.how_it_ended(run))),
+            why = self.unwell() => Some(Over::Unwell(why)),
+            never = self.watch_readiness() => match never {},
+            never = self.mend_network() => match never {},
+            changed = wanted.changed() => match changed {
+                Ok(()) => None,
+                // The runtime is gone: the containers go on without it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    /// The way into the container's network.
+    pub(super) fn prober(&self) -> Prober {
+        Prober {
+            config: self.host.config.clone(),
+            folder: self.folder.clone(),
+            namespace: self.network.name.clone(),
+            address: self.network.probe_address(),
+        }
+    }
+
+    /// Keeps `ready` true to the readiness probe.
+    async fn watch_readiness(&self) -> Infallible {
+        let Some(probe) = &self.record.spec.execution.readiness else {
+            self.set_ready(true);
+            return std::future::pending().await;
+        };
+        let (prober, mut failures) = (self.prober(), 0);
+        loop {
+            match prober.check(probe).await {
+                Ok(()) => {
+                    failures = 0;
+                    self.set_ready(true);
+                }
+                Err(why) => {
+                    failures += 1;
+                    if failures >= probe.failure_threshold {
+                        tracing::debug!(container = %self.record.id, why, "a container is not ready");
+                        self.set_ready(false);
+                    }
+                }
+            }
+            let period = Duration::from(probe.period_seconds);
+            // A container that starts is looked at more often, so that it serves as soon as it can.
+            let soon = !self.is_ready() && failures < probe.failure_threshold.max(QUICK_TRIES);
+            sleep(if soon {
+                PROBE_AGAIN.min(period)
+            } else {
+                period
+            })
+            .await;
+        }
+    }
+
+    /// Waits until the liveness probe has failed too often. A container that has never been ready is still starting.
+    async fn unwell(&self) -> String {
+        let Some(probe) = &self.record.spec.execution.liveness else {
+            return std::future::pending().await;
+        };
+        let mut seen = self.state.subscribe();
+        let was_ready = seen.wait_for(|state| state.as_ref().is_some_and(|state| state.ready));
+        if was_ready.await.is_err() {
+            return std::future::pending().await;
+        }
+        let (prober, mut failures) = (self.prober(), 0);
+        loop {
+            match prober.check(probe).await {
+                Ok(()) => failures = 0,
+                Err(why) => {
+                    failures += 1;
+                    if failures >= probe.failure_threshold {
+                        return format!("liveness probe failed: {why}");
+                    }
+                }
+            }
+            sleep(probe.period_seconds.into()).await;
+        }
+    }
+
+    /// Puts back what others took from the container's network.
+    async fn mend_network(&self) -> Infallible {
+        loop {
+            sleep(MEND_NETWORK).await;
+            let network = self.network.clone();
+            let mended = blocking(move || {
+                network.ensure().map_err(|error| {
+                    let what = "cannot mend the container's network";
+                    api::Error::caused(api::ErrorKind::Unavailable, what, error)
+                })
+            });
+            if let Err(error) = mended.await {
+                tracing::warn!(container = %self.record.id, error = api::chain(&error), "the network is not as it must be");
+            }
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.state
+            .borrow()
+            .as_ref()
+            .is_some_and(|state| state.ready)
+    }
+
+    fn set_ready(&self, ready: bool) {
+        self.update(|state| {
+            state.ready = ready && matches!(state.phase, ContainerPhase::Running { .. });
+        });
+    }
+}
+
+/// How often a container that is not ready yet is looked at in quick succession.
+const QUICK_TRIES: u32 = 100;

@@ -1,0 +1,388 @@
+//! One run: made ready, started, found again, stopped and cleaned up after.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+use std::time::Duration;
+
+use adapter::ContainerPhase;
+use api::{Error, ErrorKind};
+use jiff::Timestamp;
+use linux::cgroup::Hierarchies;
+use linux::process::Process;
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::time::{sleep, timeout};
+
+use super::{BACK_OFF_FIRST, BACK_OFF_MAX, KILL_LIMIT, Supervisor};
+use crate::bundle::{Bundle, Machine, mounts, stop_signal};
+use crate::disk::{End, Exit, Launch, Record, Status};
+use crate::handle::Handle;
+use crate::host::namespace_file;
+use crate::image::{Root, User, make_targets};
+use crate::{exec, spawn};
+
+/// How long a container may take to run after its shim was started.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A run that lives.
+pub(super) struct Run {
+    /// Its handle becomes readable when the shim ends.
+    pub(super) shim: Handle,
+    pub(super) status: Status,
+}
+
+impl Run {
+    fn new(shim: Process, status: Status) -> io::Result<Self> {
+        Ok(Self {
+            shim: Handle::new(shim)?,
+            status,
+        })
+    }
+
+    /// Waits for the end of the shim.
+    pub(super) async fn ended(&self) {
+        self.shim.ended().await;
+    }
+
+    /// How long it has been running.
+    pub(super) fn lasted(&self) -> Duration {
+        let lasted = Timestamp::now().duration_since(self.status.since);
+        Duration::try_from(lasted).unwrap_or_default()
+    }
+
+    /// The container's first process, if it lives.
+    pub(super) fn init(&self) -> Option<Process> {
+        Process::find(self.status.init.pid, self.status.init.started)
+    }
+}
+
+impl Supervisor {
+    /// At the beginning of the task: goes on with what runs, or clears away what is left of it.
+    pub(super) async fn adopt_or_clean(&mut self) -> Option<Run> {
+        match self.find_run() {
+            Ok(Some(run)) => {
+                let since = run.status.since;
+                self.update(|state| state.phase = ContainerPhase::Running { since });
+                return Some(run);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let container = &self.record.id;
+                tracing::warn!(%container, error = api::chain(&error), "cannot read what runs; it is started anew");
+            }
+        }
+        self.clean().await;
+        None
+    }
+
+    /// The shim of the current epoch, if it lives; the end of its run is counted otherwise.
+    fn find_run(&mut self) -> io::Result<Option<Run>> {
+        let epoch = self.folder.epoch()?;
+        let status: Option<Status> = self.folder.read("status.json")?;
+        let Some(status) = status.filter(|status| status.epoch == epoch) else {
+            return Ok(None);
+        };
+        let shim = Process::find(status.shim.pid, status.shim.started);
+        let shim = shim.filter(|shim| !shim.has_ended());
+        match (shim, self.folder.exit_of(epoch)?) {
+            (Some(shim), None) => Run::new(shim, status).map(Some),
+            (_, exit) => {
+                self.count_end(describe(exit.as_ref()));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Starts a run with the files that are to be tried, or those in force.
+    pub(super) async fn start(&mut self) -> Result<Run, String> {
+        self.update(|state| state.phase = ContainerPhase::Starting);
+        self.wanted.mark_unchanged();
+        self.take_wanted_files();
+        let run = self.try_start().await.map_err(|error| api::chain(&error));
+        if let Ok(run) = &run {
+            let since = run.status.since;
+            self.update(|state| state.phase = ContainerPhase::Running { since });
+        }
+        run
+    }
+
+    async fn try_start(&mut self) -> Result<Run, Error> {
+        self.prepare().await?;
+        let unavailable =
+            |error| Error::caused(ErrorKind::Unavailable, "cannot start the shim", error);
+        let (shim, mut ready) = self.spawn_shim().map_err(unavailable)?;
+        let epoch = self.folder.epoch().map_err(unavailable)?;
+        let announced = timeout(START_LIMIT, ready.read_u8()).await;
+        let status: Option<Status> = self.folder.read("status.json").map_err(unavailable)?;
+        match (announced, status) {
+            (Ok(Ok(_)), Some(status)) if status.epoch == epoch => {
+                Run::new(shim, status).map_err(unavailable)
+            }
+            _ => Err(self.why_not_started(shim, epoch).await),
+        }
+    }
+
+    /// The shim closed its pipe without a word: it is ending, and says why in a file.
+    async fn why_not_started(&self, shim: Process, epoch: u64) -> Error {
+        if let Ok(shim) = Handle::new(shim) {
+            let _ = timeout(KILL_LIMIT, shim.ended()).await;
+        }
+        let exit = self.folder.exit_of(epoch).ok().flatten();
+        let why = match exit {
+            None => fs::read_to_string(self.folder.path("shim.log")).unwrap_or_default(),
+            exit => describe(exit.as_ref()),
+        };
+        let why = if why.trim().is_empty() {
+            "its shim was killed"
+        } else {
+            why.trim()
+        };
+        Error::new(ErrorKind::Unavailable, why)
+    }
+
+    /// Makes everything that a run needs: image, network, files, bundle.
+    async fn prepare(&self) -> Result<(), Error> {
+        let (host, record) = (self.host.clone(), self.record.clone());
+        let (network, folder) = (self.network.clone(), self.folder.clone());
+        let (group, files) = (self.group.path().to_owned(), self.files_to_run().to_owned());
+        blocking(move || {
+            let root = host.store.ensure(&record.image_digest, || {
+                let reference = record.pinned()?;
+                host.layouts.find(&reference)
+            })?;
+            network.ensure().map_err(|error| {
+                Error::caused(
+                    ErrorKind::Unavailable,
+                    "cannot make the container's network",
+                    error,
+                )
+            })?;
+            let disk = |error| {
+                Error::caused(
+                    ErrorKind::Unavailable,
+                    "cannot write the container's files",
+                    error,
+                )
+            };
+            let set = folder.set(&files).map_err(disk)?;
+            super::files::put(&folder, &set).map_err(disk)?;
+            let spec = adapter::ContainerSpec {
+                files: set,
+                ..record.spec.clone()
+            };
+            let inside = Root::open(&root).map_err(disk)?;
+            let user = User::resolve(record.image.user().as_deref().unwrap_or(""), &inside)?;
+            let volumes = record.image.volumes().clone().unwrap_or_default();
+            let bundle = Bundle {
+                spec: &spec,
+                image: &record.image,
+                mounts: mounts::all(&spec, &volumes, &user, &folder.path("files")),
+                user,
+                root,
+                host_name: &record.id.name,
+                network: namespace_file(&network.name),
+                group: format!("/{group}/c"),
+                machine: machine(&host.hierarchies),
+            };
+            make_targets(
+                &inside,
+                bundle.mounts.iter().map(|mount| mount.target.as_ref()),
+            )?;
+            let launch = Launch {
+                name: crate::host::key(&record.id),
+                group,
+                runtime: host.config.runtime_program.clone(),
+                rights: bundle.rights(),
+            };
+            fs::create_dir_all(folder.path("bundle")).map_err(disk)?;
+            folder
+                .write("bundle/config.json", &bundle.config())
+                .map_err(disk)?;
+            folder.write("launch.json", &launch).map_err(disk)
+        })
+        .await
+    }
+
+    /// Starts the shim inside its control group, with a pipe on which it says when the container runs.
+    fn spawn_shim(&self) -> io::Result<(Process, pipe::Receiver)> {
+        let epoch = self.folder.next_epoch()?;
+        let entrance = self.group.child("shim").make().map_err(io::Error::other)?;
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+        let mut command = exec::shim_command(&self.host.config)?;
+        command
+            .arg("run")
+            .arg(&self.folder.0)
+            .arg(epoch.to_string());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(OwnedFd::from(writer)));
+        command.stderr(File::create(self.folder.path("shim.log"))?);
+        spawn::in_group(&mut command, entrance);
+        // The handle is taken before anybody can reap the child, so it is the child's.
+        let shim = Process::open(command.spawn()?.id()).map_err(io::Error::other)?;
+        Ok((shim, pipe::Receiver::from_owned_fd(reader)?))
+    }
+
+    /// Asks a run to end as its spec says. What does not is killed by [`Self::clean`].
+    pub(super) async fn stop(&mut self, run: &Run) {
+        let signal = stop_signal(&self.record.spec, &self.record.image);
+        if let (Some(init), Ok(signal)) = (run.init(), signal)
+            && let Err(error) = init.signal(signal)
+        {
+            tracing::warn!(container = %self.record.id, error = api::chain(&error), "cannot ask a container to end");
+        }
+        let grace = Duration::from(self.record.spec.execution.stop.grace_seconds);
+        let _ = timeout(grace, run.ended()).await;
+    }
+
+    /// How a run ended that did so by itself.
+    pub(super) fn how_it_ended(&self, run: &Run) -> String {
+        describe(
+            self.folder
+                .exit_of(run.status.epoch)
+                .ok()
+                .flatten()
+                .as_ref(),
+        )
+    }
+
+    /// Declares the last run over and kills all that is left of it, however often it takes: nothing may be started before.
+    pub(super) async fn clean(&self) {
+        let mut pause = BACK_OFF_FIRST;
+        while let Err(error) = self.try_clean().await {
+            tracing::warn!(container = %self.record.id, error = api::chain(&error), "cannot end a container yet");
+            sleep(pause).await;
+            pause = (pause * 2).min(BACK_OFF_MAX);
+        }
+    }
+
+    async fn try_clean(&self) -> Result<(), Error> {
+        let (folder, group) = (self.folder.clone(), self.group.clone());
+        let fail = |error: &dyn std::error::Error| {
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("cannot clean up: {}", chain_of(error)),
+            )
+        };
+        blocking(move || {
+            folder.next_epoch().map_err(|error| fail(&error))?;
+            group.remove(KILL_LIMIT).map_err(|error| fail(&error))?;
+            folder.remove("status.json").map_err(|error| fail(&error))?;
+            remove_folder(&folder.path("runtime")).map_err(|error| fail(&error))
+        })
+        .await
+    }
+
+    /// Removes network and folder, once no process is left.
+    pub(super) async fn remove_rest(&self) -> Result<(), Error> {
+        let (host, network, folder) =
+            (self.host.clone(), self.network.clone(), self.folder.clone());
+        blocking(move || {
+            network.remove().map_err(|error| {
+                Error::caused(
+                    ErrorKind::Unavailable,
+                    "cannot remove the container's network",
+                    error,
+                )
+            })?;
+            host.group_of_all().remove_if_empty();
+            discard(&host.removed(), &folder.0).map_err(|error| {
+                Error::caused(
+                    ErrorKind::Unavailable,
+                    "cannot remove the container's folder",
+                    error,
+                )
+            })
+        })
+        .await
+    }
+}
+
+impl Record {
+    /// The reference of exactly the image that was found at first.
+    fn pinned(&self) -> Result<crate::image::Reference, Error> {
+        let name = self.spec.image.split('@').next().unwrap_or_default();
+        format!("{name}@{}", self.image_digest).parse()
+    }
+}
+
+/// Takes a folder out of the way in one step, then apart.
+fn discard(removed: &std::path::Path, folder: &std::path::Path) -> io::Result<()> {
+    fs::create_dir_all(removed)?;
+    let name = folder.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let away = removed.join(name);
+    remove_folder(&away)?;
+    match fs::rename(folder, &away) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    remove_folder(&away)
+}
+
+/// Removes a folder with all that is in it; nothing happens if it is gone.
+pub(crate) fn remove_folder(folder: &std::path::Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// How a run ended, for people.
+fn describe(exit: Option<&Exit>) -> String {
+    let Some(exit) = exit else {
+        return "its shim was killed".to_owned();
+    };
+    let how = match &exit.end {
+        End::Status(status) => format!("exit status {status}"),
+        End::Signal(signal) => format!("killed by {}", signal_name(*signal)),
+        End::NotStarted(why) => format!("cannot be started: {why}"),
+    };
+    match exit.out_of_memory {
+        true => format!("{how} (out of memory)"),
+        false => how,
+    }
+}
+
+fn signal_name(number: i32) -> String {
+    linux::process::signal_name(number).map_or_else(|| format!("signal {number}"), str::to_owned)
+}
+
+fn chain_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text += &format!(": {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+/// What this machine permits.
+fn machine(hierarchies: &Hierarchies) -> Machine {
+    let swap = hierarchies.file("memory", "", "memory.memsw.limit_in_bytes");
+    let v2 = hierarchies.version() == linux::cgroup::Version::V2;
+    let score = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    Machine {
+        limits_swap: v2 || swap.exists(),
+        own_oom_score: score.trim().parse().unwrap_or(0),
+        open_files_max: files.maximum.unwrap_or(u64::MAX),
+    }
+}
+
+/// Runs what waits for the disk or the kernel beside the event loop.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| {
+        Err(Error::caused(
+            ErrorKind::Internal,
+            "a blocking call did not end",
+            error,
+        ))
+    })
+}
