@@ -3,11 +3,14 @@
 //! Their objects are checked by the types of `k8s-openapi` instead of a schema. Nothing here runs anything: a
 //! built-in is stored and served, and only Namespaces have a life of their own (see [`crate::namespace`]).
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::resource::{Conversion, Home, Resource, Traits, Version};
 
@@ -42,7 +45,7 @@ pub(crate) fn resources() -> Vec<Resource> {
     vec![
         namespaces(),
         Builtin::core("configmaps", "ConfigMap", &["cm"], check::<ConfigMap>).resource(),
-        Builtin::core("secrets", "Secret", &[], check::<Secret>).resource(),
+        secrets(),
         events(),
         new_events(),
         leases(),
@@ -131,6 +134,35 @@ fn namespaces() -> Resource {
     builtin.resource()
 }
 
+fn secrets() -> Resource {
+    let mut builtin = Builtin::core("secrets", "Secret", &[], check::<Secret>);
+    builtin.traits.complete = Some(complete_secret);
+    builtin.resource()
+}
+
+/// Moves `stringData`, which is only ever written, into `data`, and names the type.
+fn complete_secret(secret: &mut Value) {
+    let texts: Option<BTreeMap<String, String>> = secret
+        .get("stringData")
+        .and_then(|texts| serde_json::from_value(texts.clone()).ok());
+    let Some(fields) = secret.as_object_mut() else {
+        return;
+    };
+    let data = fields.get("data").unwrap_or(&Value::Null);
+    // What is no map of texts, or has no map to go into, stays for the check to refuse.
+    if let (Some(texts), Value::Null | Value::Object(_)) = (texts, data) {
+        let mut data = data.clone();
+        for (key, text) in texts {
+            data[key] = json!(ByteString(text.into_bytes()));
+        }
+        fields.remove("stringData");
+        fields.insert("data".to_owned(), data);
+    }
+    if matches!(fields.get("type").and_then(Value::as_str), None | Some("")) {
+        fields.insert("type".to_owned(), "Opaque".into());
+    }
+}
+
 fn events() -> Resource {
     let mut builtin = Builtin::core("events", "Event", &["ev"], check::<Event>);
     builtin.traits.create_on_update = true;
@@ -182,4 +214,27 @@ fn check<T: DeserializeOwned>(value: &Value) -> Result<(), String> {
     T::deserialize(value)
         .map(drop)
         .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_kept_as_data_with_a_type() {
+        let mut secret = json!({"data": {"a": "MQ=="}, "stringData": {"a": "2", "b": "3"}});
+        complete_secret(&mut secret);
+        assert_eq!(
+            secret,
+            json!({"data": {"a": "Mg==", "b": "Mw=="}, "type": "Opaque"})
+        );
+        for odd in [
+            json!({"type": "x", "stringData": {"a": 1}}),
+            json!({"type": "x", "stringData": {"a": "1"}, "data": 1}),
+        ] {
+            let mut kept = odd.clone();
+            complete_secret(&mut kept);
+            assert_eq!(kept, odd, "left for the check to refuse");
+        }
+    }
 }

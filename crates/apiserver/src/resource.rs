@@ -74,6 +74,9 @@ pub enum Conversion {
     Rename(&'static [(&'static str, &'static str)]),
 }
 
+/// Looks for what is wrong in an object.
+pub type Check = fn(&Value) -> Result<(), String>;
+
 /// How a resource differs from a plain custom resource.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traits {
@@ -85,8 +88,10 @@ pub struct Traits {
     pub generation: bool,
     /// Clients may only read; the server itself writes.
     pub read_only: bool,
+    /// Fills in what clients may leave out or write in another way.
+    pub complete: Option<fn(&mut Value)>,
     /// Checks an object by its Rust type.
-    pub check: Option<fn(&Value) -> Result<(), String>>,
+    pub check: Option<Check>,
 }
 
 impl Resource {

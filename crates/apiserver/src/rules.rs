@@ -236,6 +236,9 @@ impl Frame<'_> {
         if let Some(schema) = &self.version.schema {
             schema.fill(&mut value);
         }
+        if let Some(complete) = self.resource.traits.complete {
+            complete(&mut value);
+        }
         if let Some(old) = old {
             self.count_generation(&mut value, &old.value);
             if value == old.value {

@@ -72,8 +72,7 @@ impl Doors {
             ));
         }
         state.connections.spawn(async move {
-            let opened =
-                async { Ok::<_, hyper::Error>(handshake().handshake(upgrade.await?).await?) };
+            let opened = async { handshake().handshake(upgrade.await?).await };
             let (agent, connection) = match opened.await {
                 Ok(opened) => opened,
                 Err(error) => return tracing::info!(host, %error, "a door did not open"),
