@@ -6,7 +6,18 @@
 //! 3. Deleting leaves nothing in either, and nothing goes before what it owns.
 //! 4. All that holds with a fault at each call to the API and to the world in turn (see [`Mode`]).
 //!
-//! Lives run in paused time and repeat exactly, or law 4 would prove nothing: this is asserted too.
+//! Lives run in paused time and repeat exactly, or law 4 would prove nothing: this is asserted too. A block writes:
+//!
+//! ```text
+//! #[tokio::test(start_paused = true)]
+//! async fn instances_keep_the_laws() {
+//!     let build = |runtime: Runtime, world: &Sim| runtime.add(InstanceReconciler::new(world.clone()));
+//!     let case = Case::new(api::crds(), Sim::new, build);
+//!     laws(&Case { objects: vec![instance("1")], edits: vec![instance("2")], ..case }).await;
+//! }
+//! ```
+//!
+//! `cargo test` tries a seeded sample of the faults (`GROMA_SEED`), `GROMA_LAWS=all cargo test` tries all.
 
 mod body;
 mod check;
@@ -26,6 +37,9 @@ use crate::run::Runtime;
 pub(crate) use check::Watcher;
 use life::{Calls, Fault, Side};
 pub use sample::Sample;
+
+/// How many faults `cargo test` tries of each case.
+const FAULTS_TRIED: usize = 40;
 
 /// A set of reconcilers, the world they act on, and what a user does with them.
 pub struct Case<W> {
@@ -76,7 +90,7 @@ impl<W: World> Case<W> {
             edits: Vec::new(),
             lively: &[],
             lag: |plural| Duration::from_millis(if plural.len() % 2 == 0 { 80 } else { 50 }),
-            sample: Sample::Seeded(60),
+            sample: Sample::Seeded(FAULTS_TRIED),
         }
     }
 }

@@ -141,7 +141,10 @@ fn log<R: Reconciler>(look: Option<&Look<R>>, end: &End) {
     match end {
         End::Gone | End::Settled => debug!("nothing to do"),
         End::Waiting(waits) => debug!(?waits, "waiting"),
-        End::Acted { .. } => info!(plan = look.map(Look::lines), "changed"),
+        End::Acted { .. } => info!(
+            plan = look.map(Look::lines).unwrap_or_default().join("; "),
+            "changed"
+        ),
         End::Failed(failure) => match failure.kind {
             ErrorKind::Conflict => debug!(error = api::chain(failure), "someone wrote first"),
             ErrorKind::Internal => error!(error = api::chain(failure), "failed"),

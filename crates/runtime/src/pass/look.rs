@@ -1,7 +1,6 @@
 //! The first half of a pass, which writes nothing: observe, plan, compare the children, hold back what is too early.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use api::Result;
 
@@ -105,17 +104,10 @@ fn guests<R: Reconciler>(object: &R::Object) -> Option<Wait> {
 
 impl<R: Reconciler> Look<R> {
     /// One line per act: `+` create, `~` change, `-` delete, `?` wait.
-    pub fn lines(&self) -> String {
-        let mut text = String::new();
-        for change in &self.changes {
-            let _ = writeln!(text, "{change}");
-        }
-        for step in &self.plan.steps {
-            let _ = writeln!(text, "{step}");
-        }
-        for wait in &self.plan.waits {
-            let _ = writeln!(text, "? {wait}");
-        }
-        text
+    pub fn lines(&self) -> Vec<String> {
+        let changes = self.changes.iter().map(ToString::to_string);
+        let steps = self.plan.steps.iter().map(ToString::to_string);
+        let waits = self.plan.waits.iter().map(|wait| format!("? {wait}"));
+        changes.chain(steps).chain(waits).collect()
     }
 }

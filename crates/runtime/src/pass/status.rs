@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use api::condition::{Truth, condition};
-use api::{Error, ErrorKind, Result};
+use api::condition::condition;
+use api::{ErrorKind, Result};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde_json::{Map, Value, json};
 
@@ -12,10 +12,11 @@ use super::patch::patch;
 use super::{End, Patience};
 use crate::ctx::Ctx;
 use crate::object::Object;
+use crate::reason::ReadyReason;
 use crate::reconcile::{Reconciler, Wait};
 
-/// A message names at most so many waits.
-const WAITS_SHOWN_MAX: usize = 3;
+/// A message names at most so many steps or waits.
+const ITEMS_SHOWN_MAX: usize = 3;
 
 /// Writes what the pass found: not a conflict, nor an outage that may be over in a moment.
 pub(super) async fn conclude<R: Reconciler>(
@@ -69,47 +70,23 @@ fn unremarkable(end: &End, patience: Patience) -> bool {
 
 /// `Ready` of an owner, or the condition that a guest has instead.
 fn own_condition<R: Reconciler>(type_: &str, end: &End, look: Option<&Look<R>>) -> Condition {
-    let (truth, reason, message) = match end {
-        End::Settled | End::Gone => (Truth::True, "Settled".to_owned(), String::new()),
-        End::Acted { .. } => (
-            Truth::False,
-            "Acting".to_owned(),
-            look.map(Look::lines).unwrap_or_default(),
-        ),
-        End::Waiting(waits)
-            if waits
-                .iter()
-                .any(|wait| matches!(wait, Wait::Unreachable(_))) =>
-        {
-            (Truth::Unknown, "Unreachable".to_owned(), sentence(waits))
-        }
-        End::Waiting(waits) => (Truth::False, "Waiting".to_owned(), sentence(waits)),
-        End::Failed(error) => (
-            truth(error),
-            format!("{:?}", error.kind),
-            error.what.clone(),
-        ),
+    let reason = ReadyReason::of(end);
+    let message = match end {
+        End::Settled | End::Gone => String::new(),
+        End::Acted { .. } => sentence(look.map(Look::lines).unwrap_or_default()),
+        End::Waiting(waits) => sentence(waits.iter().map(Wait::to_string).collect()),
+        End::Failed(error) => error.what.clone(),
     };
-    condition(type_, truth, reason, message)
+    condition(type_, reason.truth(), format!("{reason:?}"), message)
 }
 
-fn truth(error: &Error) -> Truth {
-    match error.kind {
-        ErrorKind::Unavailable | ErrorKind::Internal => Truth::Unknown,
-        _ => Truth::False,
+fn sentence(mut items: Vec<String>) -> String {
+    let n_more = items.len().saturating_sub(ITEMS_SHOWN_MAX);
+    items.truncate(ITEMS_SHOWN_MAX);
+    if n_more > 0 {
+        items.push(format!("and {n_more} more"));
     }
-}
-
-fn sentence(waits: &[Wait]) -> String {
-    let mut shown: Vec<_> = waits
-        .iter()
-        .take(WAITS_SHOWN_MAX)
-        .map(Wait::to_string)
-        .collect();
-    if waits.len() > WAITS_SHOWN_MAX {
-        shown.push(format!("and {} more", waits.len() - WAITS_SHOWN_MAX));
-    }
-    shown.join("; ")
+    items.join("; ")
 }
 
 /// The operations that make the owned part of `current` as reported; none if it is already.
