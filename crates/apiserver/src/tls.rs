@@ -4,11 +4,12 @@
 //! a key without its certificate. Clients are known by the subject of their certificate ([`Subject`]); what a subject
 //! may do is decided elsewhere. There is no revocation list: a certificate ends with its date.
 
+mod certificate;
+
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +25,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
+pub use self::certificate::Subject;
+use self::certificate::{names_of, own_key, signer};
 use crate::private_file::{self, PRIVATE, PUBLIC};
 
 /// How long the authority itself is valid.
@@ -65,15 +68,6 @@ pub struct Credentials {
     pub certificate: String,
     /// Its private key; keep it where only its owner can read it.
     pub key: String,
-}
-
-/// Who a verified certificate was issued to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
-    /// The common name: the user.
-    pub common_name: String,
-    /// The organizations: the groups.
-    pub organizations: Vec<String>,
 }
 
 impl Authority {
@@ -231,29 +225,6 @@ impl Credentials {
     }
 }
 
-impl Subject {
-    /// The subject of a certificate that TLS has already verified; `None` without a common name.
-    #[must_use]
-    pub fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
-        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-        let common_name = parsed
-            .subject()
-            .iter_common_name()
-            .next()?
-            .as_str()
-            .ok()?
-            .to_owned();
-        let organizations = parsed.subject().iter_organization();
-        Some(Self {
-            common_name,
-            organizations: organizations
-                .filter_map(|o| o.as_str().ok())
-                .map(str::to_owned)
-                .collect(),
-        })
-    }
-}
-
 /// The configuration of a TLS client that trusts one authority and shows its own certificate, if it has one.
 ///
 /// # Errors
@@ -316,48 +287,6 @@ fn valid(params: &mut CertificateParams, now: Timestamp, life: Duration) {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + since_epoch.saturating_sub(SKEW);
     params.not_after = epoch + since_epoch + life;
-}
-
-fn names_of(certificate: &X509Certificate<'_>) -> Option<BTreeSet<String>> {
-    let names = certificate.subject_alternative_name().ok()??;
-    names.value.general_names.iter().map(name_of).collect()
-}
-
-fn name_of(name: &GeneralName<'_>) -> Option<String> {
-    match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => Some(address(bytes)?.to_string()),
-        _ => None,
-    }
-}
-
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
-    v4.or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))
-}
-
-/// The identifier of the key that signed the certificate.
-fn signer(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
-    certificate
-        .extensions()
-        .iter()
-        .find_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::AuthorityKeyIdentifier(id) => {
-                Some(id.key_identifier.as_ref()?.0.to_vec())
-            }
-            _ => None,
-        })
-}
-
-/// The identifier of the certificate's own key.
-fn own_key(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
-    certificate
-        .extensions()
-        .iter()
-        .find_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
-            _ => None,
-        })
 }
 
 fn parse(path: &Path, pem: &str) -> Result<(CertificateDer<'static>, KeyPair)> {
