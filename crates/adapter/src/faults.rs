@@ -32,8 +32,14 @@ pub enum Mode {
 
 impl Mode {
     /// Every mode.
-    pub const ALL: [Self; 6] =
-        [Self::Refused, Self::Lost, Self::Killed, Self::Deleted, Self::Compacted, Self::Touched];
+    pub const ALL: [Self; 6] = [
+        Self::Refused,
+        Self::Lost,
+        Self::Killed,
+        Self::Deleted,
+        Self::Compacted,
+        Self::Touched,
+    ];
 }
 
 /// Whether a call changes anything.
@@ -157,7 +163,10 @@ mod tests {
         let act = async || n_done.set(n_done.get() + 1);
         assert_eq!(faults.call("one", Effect::Read, act()).await, Ok(()));
         let answer = faults.call("two", Effect::Write, act()).await;
-        assert_eq!((faults.tripped().as_deref(), faults.n_writes()), (Some("two"), 1));
+        assert_eq!(
+            (faults.tripped().as_deref(), faults.n_writes()),
+            (Some("two"), 1)
+        );
         (answer, n_done.get())
     }
 
