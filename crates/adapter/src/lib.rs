@@ -8,9 +8,10 @@ pub mod faults;
 pub mod machine;
 pub mod router;
 
+pub use api::tcm::SidCounters;
 pub use container::{
     ContainerId, ContainerInterface, ContainerPhase, ContainerRuntime, ContainerSpec,
     ContainerState, ExecOutput, ExecRequest, FilesState, LogOptions, RefusedFiles,
 };
 pub use machine::{Machine, MachineFacts};
-pub use router::{Router, RouterState, RouterStep, SidCounters, difference};
+pub use router::{Router, RouterState, RouterStep, difference};

@@ -7,7 +7,8 @@ use std::fmt;
 
 use api::Error;
 use api::tcm::{
-    AppliedDatapath, Attachment, HostDatapathSpec, LocalSid, Steering, TrafficMatch, UserPort,
+    AppliedDatapath, Attachment, HostDatapathSpec, LocalSid, SidCounters, Steering, TrafficMatch,
+    UserPort,
 };
 use api::tcrr::DatapathCapability;
 use futures::stream::BoxStream;
@@ -108,103 +109,5 @@ impl fmt::Display for RouterStep {
             Self::RemoveAttachment(interface) => write!(f, "- attachment {interface}"),
             Self::RemoveLeftovers => f.write_str("- leftovers"),
         }
-    }
-}
-
-/// What a segment has seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SidCounters {
-    /// The segment.
-    pub sid: Ipv6Addr,
-    /// Packets handed over.
-    pub packets: u64,
-    /// Bytes handed over.
-    pub bytes: u64,
-    /// Packets dropped.
-    pub errors: u64,
-}
-
-/// The steps from what a router has to what it should have, in an order that never leaves a hole: what is new comes
-/// before what leads to it, what is old goes after nothing leads to it.
-pub fn difference(wanted: &HostDatapathSpec, state: &RouterState) -> Vec<RouterStep> {
-    let have = &state.applied;
-    let mut steps = Vec::new();
-
-    let exists = |interface: &String| state.interfaces.contains(interface);
-    for attachment in wanted
-        .attachments
-        .iter()
-        .filter(|wanted| !have.attachments.contains(wanted) && exists(&wanted.interface))
-    {
-        steps.push(RouterStep::EnsureAttachment(attachment.clone()));
-    }
-    for port in wanted
-        .user_ports
-        .iter()
-        .filter(|wanted| !have.user_ports.contains(wanted) && exists(&wanted.interface))
-    {
-        steps.push(RouterStep::EnsureUserPort(port.clone()));
-    }
-    for sid in wanted
-        .sids
-        .iter()
-        .filter(|wanted| !have.sids.contains(wanted) && exists(target(wanted)))
-    {
-        steps.push(RouterStep::EnsureSid(sid.clone()));
-    }
-    for steering in wanted
-        .steering
-        .iter()
-        .filter(|wanted| !have.steering.contains(wanted) && exists(&wanted.interface))
-    {
-        steps.push(RouterStep::EnsureSteering(steering.clone()));
-    }
-    let same_match =
-        |a: &Steering, b: &Steering| a.interface == b.interface && a.matching == b.matching;
-    for steering in have.steering.iter().filter(|have| {
-        !wanted
-            .steering
-            .iter()
-            .any(|wanted| same_match(wanted, have))
-    }) {
-        let (interface, matching) = (steering.interface.clone(), steering.matching.clone());
-        steps.push(RouterStep::RemoveSteering {
-            interface,
-            matching,
-        });
-    }
-    for sid in have
-        .sids
-        .iter()
-        .filter(|have| !wanted.sids.iter().any(|wanted| wanted.sid == have.sid))
-    {
-        steps.push(RouterStep::RemoveSid(sid.sid));
-    }
-    for port in have.user_ports.iter().filter(|have| {
-        !wanted
-            .user_ports
-            .iter()
-            .any(|wanted| wanted.interface == have.interface)
-    }) {
-        steps.push(RouterStep::RemoveUserPort(port.interface.clone()));
-    }
-    for attachment in have.attachments.iter().filter(|have| {
-        !wanted
-            .attachments
-            .iter()
-            .any(|wanted| wanted.interface == have.interface)
-    }) {
-        steps.push(RouterStep::RemoveAttachment(attachment.interface.clone()));
-    }
-    if !state.leftovers.is_empty() {
-        steps.push(RouterStep::RemoveLeftovers);
-    }
-    steps
-}
-
-fn target(sid: &LocalSid) -> &String {
-    match &sid.target {
-        api::tcm::SidTarget::Attachment { interface }
-        | api::tcm::SidTarget::UserPort { interface } => interface,
     }
 }

@@ -7,7 +7,7 @@ mod service_function_chain;
 
 pub use host_datapath::{
     AppliedDatapath, Attachment, Direction, HostDatapath, HostDatapathSpec, HostDatapathStatus,
-    LocalSid, SidTarget, Steering, TrafficMatch, UserPort,
+    LocalSid, SidCounters, SidTarget, Steering, TrafficMatch, UserPort,
 };
 pub use network::{Network, NetworkSpec, NetworkStatus};
 pub use network_domain::{

@@ -1,6 +1,7 @@
 //! Workload Deployment Manager (TCRA 2.3): workloads on targets, and the instances they are made of.
 
 mod configuration;
+mod exec;
 mod execution;
 mod instance;
 mod workload_deployment;
@@ -8,12 +9,13 @@ mod workload_deployment;
 pub use configuration::{
     ConfigFile, Configuration, EnvVar, KeySelector, OnChange, PlacementFact, Value,
 };
+pub use exec::ExecFrame;
 pub use execution::{
     Artefact, ArtefactForm, Execution, Port, Probe, ProbeAction, Protocol, Stop, WritablePath,
 };
 pub use instance::{
     Instance, InstanceConfiguration, InstanceInterface, InstanceSpec, InstanceStatus,
-    InterfaceRole, RefusedConfiguration, Serving, is_available,
+    InterfaceRole, RefusedConfiguration, Serving, is_available, instance_name,
 };
 pub use workload_deployment::{
     DeploymentReplica, DeploymentTarget, WorkloadDeployment, WorkloadDeploymentSpec,

@@ -78,13 +78,12 @@ pub fn ensure_routes(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// Ends all processes of a host as a power cut does, its containers and their shims included.
-pub fn power_cut(host_mark: &str) -> Result<()> {
+/// Ends all containers of a host as a power cut does: their processes and shims, and their namespaces.
+pub fn power_cut(mark: &str) -> Result<()> {
     let hierarchies = Hierarchies::detect().map_err(failed)?;
-    hierarchies
-        .group(&format!("groma/{host_mark}"))
-        .remove(KILL)
-        .map_err(failed)
+    let group = hierarchies.group(&format!("groma/{mark}"));
+    group.remove(KILL).map_err(failed)?;
+    remove_namespaces(&format!("groma-{mark}-"), &BTreeSet::new())
 }
 
 /// Removes every namespace that bears the laboratory's name and that `keep` does not hold.

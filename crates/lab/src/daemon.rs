@@ -188,7 +188,7 @@ impl<C: Commands> Daemon<C> {
         self.keep_wires();
         self.management
             .retain(|host, _| self.programs.contains_key(&agent_name(host)));
-        let keep = self.namespaces();
+        let keep = self.layout.nodes.iter().map(|node| node.namespace.clone()).collect();
         build::remove_namespaces(&self.settings.prefix(), &keep)?;
         build::ensure(&self.layout)?;
         for tunnel in &self.layout.tunnels {
@@ -202,27 +202,6 @@ impl<C: Commands> Daemon<C> {
         build::ensure_routes(&self.layout)?;
         self.look();
         Ok(())
-    }
-
-    /// Namespaces that stay: those of the layout, and those of the containers of hosts that run.
-    fn namespaces(&self) -> BTreeSet<String> {
-        let mut keep: BTreeSet<String> = self
-            .layout
-            .nodes
-            .iter()
-            .map(|node| node.namespace.clone())
-            .collect();
-        let all = linux::netns::list(&self.settings.prefix()).unwrap_or_default();
-        let prefixes: Vec<_> = self
-            .running_hosts()
-            .iter()
-            .map(|host| crate::layout::containers(&self.settings.name, host))
-            .collect();
-        keep.extend(
-            all.into_iter()
-                .filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix))),
-        );
-        keep
     }
 
     fn running_hosts(&self) -> Vec<String> {

@@ -353,11 +353,6 @@ pub fn users(lab: &str, host: &str, port: &str) -> String {
     format!("{lab}-u-{host}-{port}")
 }
 
-/// The prefix of the namespaces that the containers of a host get.
-pub fn containers(lab: &str, host: &str) -> String {
-    format!("{lab}-c-{host}-")
-}
-
 /// An interface name that is short enough for Linux.
 fn short_name(letter: &str, parts: &[&str]) -> String {
     format!("{letter}{:010x}", short_hash(parts) >> 24)

@@ -18,6 +18,6 @@ pub mod settings;
 mod topology;
 mod wire;
 
-pub use layout::{Layout, Node, Role};
+pub use layout::{Layout, Node, Role, host_router};
 pub use settings::Settings;
 pub use topology::Topology;

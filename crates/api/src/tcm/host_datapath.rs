@@ -185,3 +185,17 @@ pub struct AppliedDatapath {
     #[serde(default)]
     pub steering: Vec<Steering>,
 }
+
+/// What a segment has seen since it was programmed; asked for on demand, never stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SidCounters {
+    /// The segment.
+    pub sid: Ipv6Addr,
+    /// Packets handed over.
+    pub packets: u64,
+    /// Bytes handed over.
+    pub bytes: u64,
+    /// Packets dropped.
+    pub errors: u64,
+}

@@ -154,6 +154,11 @@ pub struct RefusedConfiguration {
     pub why: String,
 }
 
+/// The name of the instance of a replica on a host.
+pub fn instance_name(workload: &str, replica: u32, host: &str) -> String {
+    format!("{workload}-{replica}-{host}")
+}
+
 /// Whether traffic may be sent to an instance: it says so, and its host can be seen. All readers ask this one function.
 pub fn is_available(instance: &Instance, host: Option<&Host>) -> bool {
     let says_so = instance

@@ -1,0 +1,205 @@
+//! The command line: every client command.
+//!
+//! A command speaks only through `kube::Client`, so it can do nothing that a user with kubectl cannot. `access` finds the
+//! server, `kinds` what it serves, `table` prints; each other module is one command or a few that belong together.
+
+mod access;
+mod decisions;
+mod instances;
+mod kinds;
+mod objects;
+mod output;
+mod resources;
+mod table;
+mod trace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+pub use clap_complete::Shell;
+
+pub use crate::access::{Access, LABORATORIES, SERVER_STATE};
+pub use crate::objects::apply;
+use crate::output::Output;
+
+/// Client commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create or change objects as manifests say
+    Apply {
+        /// A manifest in YAML or JSON; `-` reads the standard input
+        #[arg(long, short, required = true)]
+        file: Vec<PathBuf>,
+    },
+    /// Show objects
+    Get {
+        /// The kind: its name, plural or short name
+        kind: String,
+        /// Only this one
+        name: Option<String>,
+        /// In all namespaces
+        #[arg(long, short = 'A')]
+        all_namespaces: bool,
+        /// Only those with these labels
+        #[arg(long, short = 'l')]
+        selector: Option<String>,
+        /// How to show them
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Show one object, its conditions and its events
+    Describe {
+        /// The kind
+        kind: String,
+        /// The object
+        name: String,
+    },
+    /// Delete objects
+    Delete {
+        /// The kind; not given with --file
+        kind: Option<String>,
+        /// The objects
+        names: Vec<String>,
+        /// What this manifest names
+        #[arg(long, short, conflicts_with_all = ["kind", "names"])]
+        file: Option<PathBuf>,
+        /// Do not wait until they are gone
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Explain why a service or workload runs where it runs, and why not elsewhere
+    Why {
+        /// The service or workload
+        name: String,
+        /// How to show it
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Show the hops of a chain with what each has counted
+    Trace {
+        /// The chain, or the service all of whose chains are shown
+        name: String,
+        /// How to show it
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Show what there is, what is reserved and what is free (TCRR)
+    Inventory {
+        /// How to show it
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Show what ran where, from when to when (TCWI)
+    Workloads {
+        /// Only this workload
+        name: Option<String>,
+        /// How to show it
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Show what an instance wrote
+    Logs {
+        /// The instance, or a workload of which the first instance is taken
+        name: String,
+        /// Go on as more is written
+        #[arg(long, short)]
+        follow: bool,
+        /// Only so many lines from the end
+        #[arg(long)]
+        tail: Option<u32>,
+        /// The output of the run before this one
+        #[arg(long)]
+        previous: bool,
+    },
+    /// Run a program in an instance
+    Exec {
+        /// The instance, or a workload of which the first instance is taken
+        name: String,
+        /// Hand over the standard input
+        #[arg(long, short = 'i')]
+        stdin: bool,
+        /// The program and its arguments
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Print the versions of this program and of the server
+    Version,
+}
+
+/// Runs a command.
+pub async fn run(command: Command, access: &Access) -> anyhow::Result<ExitCode> {
+    let namespace = access.namespace();
+    if let Command::Version = command {
+        objects::version(access).await;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let client = access.client().await?;
+    match command {
+        Command::Apply { file } => objects::apply_files(&client, namespace, &file).await?,
+        Command::Get {
+            kind,
+            name,
+            all_namespaces,
+            selector,
+            output,
+        } => {
+            let query = objects::Query {
+                kind,
+                name,
+                selector,
+                namespace: (!all_namespaces).then_some(namespace),
+            };
+            objects::get(&client, query, output).await?;
+        }
+        Command::Describe { kind, name } => {
+            objects::describe(&client, namespace, &kind, &name).await?
+        }
+        Command::Delete {
+            kind,
+            names,
+            file,
+            no_wait,
+        } => match (kind, file) {
+            (Some(kind), _) => objects::delete(&client, namespace, &kind, &names, !no_wait).await?,
+            (None, Some(file)) => objects::delete_file(&client, namespace, &file, !no_wait).await?,
+            (None, None) => anyhow::bail!("say what to delete: a kind and names, or --file"),
+        },
+        Command::Why { name, output } => decisions::why(&client, namespace, &name, output).await?,
+        Command::Trace { name, output } => trace::trace(&client, namespace, &name, output).await?,
+        Command::Inventory { output } => resources::inventory(&client, output).await?,
+        Command::Workloads { name, output } => {
+            resources::workloads(&client, namespace, name.as_deref(), output).await?
+        }
+        Command::Logs {
+            name,
+            follow,
+            tail,
+            previous,
+        } => {
+            instances::logs(
+                &client,
+                namespace,
+                &name,
+                instances::Logs {
+                    follow,
+                    tail,
+                    previous,
+                },
+            )
+            .await?;
+        }
+        Command::Exec {
+            name,
+            stdin,
+            command,
+        } => return instances::exec(&client, namespace, &name, stdin, &command).await,
+        Command::Version => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the completions of a shell.
+pub fn completions(shell: Shell, program: &mut clap::Command) {
+    clap_complete::generate(shell, program, "groma", &mut std::io::stdout());
+}

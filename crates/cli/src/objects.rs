@@ -1,0 +1,368 @@
+//! Objects of any kind: apply, get, describe, delete.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use indicatif::ProgressBar;
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{
+    DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective,
+};
+use kube::{Api, Client, ResourceExt};
+use serde_json::Value;
+
+use crate::access::Access;
+use crate::kinds::{Kind, Kinds};
+use crate::output::{self, Output};
+use crate::table;
+
+/// Who writes, as the server records it.
+const MANAGER: &str = "groma";
+/// The media type of a table (Kubernetes API concepts, "Receiving resources as Tables").
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+/// How often a deletion is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Applies what manifests say.
+pub async fn apply_files(
+    client: &Client,
+    namespace: &str,
+    files: &[PathBuf],
+) -> anyhow::Result<()> {
+    let kinds = Kinds::discover(client).await?;
+    for file in files {
+        for document in read(file)? {
+            println!("{}", apply_one(client, &kinds, namespace, &document).await?);
+        }
+    }
+    Ok(())
+}
+
+/// Applies documents and says nothing.
+pub async fn apply(client: &Client, documents: &[Value]) -> anyhow::Result<()> {
+    let kinds = Kinds::discover(client).await?;
+    for document in documents {
+        apply_one(client, &kinds, "default", document).await?;
+    }
+    Ok(())
+}
+
+/// Creates an object, or makes the fields that the document names as it says.
+async fn apply_one(
+    client: &Client,
+    kinds: &Kinds,
+    namespace: &str,
+    document: &Value,
+) -> anyhow::Result<String> {
+    let kind = kinds.of(document)?;
+    let name = document["metadata"]["name"]
+        .as_str()
+        .context("metadata.name is missing")?;
+    let what = format!("{}/{name}", kind.resource.kind.to_lowercase());
+    let api = kind.api(
+        client,
+        Some(
+            document["metadata"]["namespace"]
+                .as_str()
+                .unwrap_or(namespace),
+        ),
+    );
+    let object: DynamicObject =
+        serde_json::from_value(document.clone()).with_context(|| format!("{what} is no object"))?;
+    let created = api
+        .create(
+            &PostParams {
+                field_manager: Some(MANAGER.into()),
+                ..PostParams::default()
+            },
+            &object,
+        )
+        .await;
+    let before = match created {
+        Ok(_) => return Ok(format!("{what} created")),
+        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => api.get(name).await?,
+        Err(error) => return Err(error).with_context(|| format!("cannot create {what}")),
+    };
+    let params = PatchParams {
+        field_manager: Some(MANAGER.into()),
+        field_validation: Some(ValidationDirective::Strict),
+        ..PatchParams::default()
+    };
+    let patched = api
+        .patch(name, &params, &Patch::Merge(document))
+        .await
+        .with_context(|| format!("cannot change {what}"))?;
+    let changed = patched.resource_version() != before.resource_version();
+    Ok(format!(
+        "{what} {}",
+        if changed { "changed" } else { "unchanged" }
+    ))
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<Value>> {
+    let mut text = String::new();
+    if file.as_os_str() == "-" {
+        std::io::stdin().read_to_string(&mut text)?;
+    } else {
+        text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+    }
+    api::documents(&text)
+        .map_err(|error| anyhow::anyhow!("{}: {}", file.display(), api::chain(&error)))
+}
+
+/// Which objects.
+pub struct Query<'a> {
+    pub kind: String,
+    pub name: Option<String>,
+    pub selector: Option<String>,
+    /// All namespaces when not given.
+    pub namespace: Option<&'a str>,
+}
+
+/// Shows objects.
+pub async fn get(client: &Client, query: Query<'_>, output: Output) -> anyhow::Result<()> {
+    let kinds = Kinds::discover(client).await?;
+    let kind = kinds.named(&query.kind)?;
+    match output {
+        Output::Table | Output::Wide => return get_table(client, kind, &query, output).await,
+        Output::Yaml | Output::Json | Output::Name => {}
+    }
+    let api = kind.api(client, query.namespace);
+    let found = match &query.name {
+        Some(name) => vec![api.get(name).await?],
+        None => {
+            let mut params = ListParams::default();
+            params.label_selector.clone_from(&query.selector);
+            api.list(&params).await?.items
+        }
+    };
+    match (output, &query.name) {
+        (Output::Name, _) => {
+            for object in &found {
+                println!(
+                    "{}/{}",
+                    kind.resource.kind.to_lowercase(),
+                    object.name_any()
+                );
+            }
+            Ok(())
+        }
+        (_, Some(_)) => output::print(&found[0], output),
+        (_, None) => output::print(
+            &serde_json::json!({"apiVersion": "v1", "kind": "List", "items": found}),
+            output,
+        ),
+    }
+}
+
+/// The server knows best which columns a kind has.
+async fn get_table(
+    client: &Client,
+    kind: &Kind,
+    query: &Query<'_>,
+    output: Output,
+) -> anyhow::Result<()> {
+    let mut path = kind.path(query.namespace);
+    if let Some(name) = &query.name {
+        path = format!("{path}/{name}");
+    }
+    if let Some(selector) = &query.selector {
+        path = format!("{path}?labelSelector={}", escaped(selector));
+    }
+    let request = http::Request::get(path)
+        .header(http::header::ACCEPT, TABLE)
+        .body(Vec::new())?;
+    let table: Value = client.request(request).await?;
+    let columns = table["columnDefinitions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let shown: Vec<usize> = (0..columns.len())
+        .filter(|n| output == Output::Wide || columns[*n]["priority"].as_i64().unwrap_or(0) == 0)
+        .collect();
+    let with_namespace = kind.namespaced && query.namespace.is_none();
+    let mut header: Vec<&str> = shown
+        .iter()
+        .filter_map(|n| columns[*n]["name"].as_str())
+        .collect();
+    if with_namespace {
+        header.insert(0, "namespace");
+    }
+    let row = |row: &Value| {
+        let mut cells: Vec<String> = shown.iter().map(|n| cell(&row["cells"][*n])).collect();
+        if with_namespace {
+            cells.insert(0, cell(&row["object"]["metadata"]["namespace"]));
+        }
+        cells
+    };
+    let rows: Vec<_> = table["rows"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(row)
+        .collect();
+    if rows.is_empty() {
+        eprintln!("no {} found", kind.resource.plural);
+    } else {
+        table::print(&header, &rows);
+    }
+    Ok(())
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Percent-encodes what cannot stand in a query (RFC 3986 §2.3).
+pub(crate) fn escaped(text: &str) -> String {
+    let kept = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes()
+        .map(|byte| {
+            if kept(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
+}
+
+/// Shows one object, its conditions and its events.
+pub async fn describe(
+    client: &Client,
+    namespace: &str,
+    kind: &str,
+    name: &str,
+) -> anyhow::Result<()> {
+    let kinds = Kinds::discover(client).await?;
+    let kind = kinds.named(kind)?;
+    let mut object = serde_json::to_value(kind.api(client, Some(namespace)).get(name).await?)?;
+    let conditions = object["status"]["conditions"].take();
+    object["metadata"]
+        .as_object_mut()
+        .map(|metadata| metadata.remove("managedFields"));
+    output::print(&object, Output::Yaml)?;
+    if let Some(conditions) = conditions.as_array() {
+        println!();
+        let row = |condition: &Value| {
+            ["type", "status", "reason", "message"]
+                .map(|field| cell(&condition[field]))
+                .to_vec()
+        };
+        table::print(
+            &["condition", "status", "reason", "message"],
+            &conditions.iter().map(row).collect::<Vec<_>>(),
+        );
+    }
+    let events: Api<Event> = if kind.namespaced {
+        Api::namespaced(client.clone(), namespace)
+    } else {
+        Api::all(client.clone())
+    };
+    let about = ListParams::default().fields(&format!(
+        "involvedObject.name={name},involvedObject.kind={}",
+        kind.resource.kind
+    ));
+    let events = events.list(&about).await?.items;
+    if !events.is_empty() {
+        println!();
+        let row = |event: &Event| {
+            vec![
+                event.type_.clone(),
+                event.reason.clone(),
+                event.message.clone(),
+            ]
+            .into_iter()
+            .map(Option::unwrap_or_default)
+            .collect()
+        };
+        table::print(
+            &["event", "reason", "message"],
+            &events.iter().map(row).collect::<Vec<_>>(),
+        );
+    }
+    Ok(())
+}
+
+/// Deletes objects by name.
+pub async fn delete(
+    client: &Client,
+    namespace: &str,
+    kind: &str,
+    names: &[String],
+    wait: bool,
+) -> anyhow::Result<()> {
+    if names.is_empty() {
+        bail!("say which {kind} to delete");
+    }
+    let kinds = Kinds::discover(client).await?;
+    let kind = kinds.named(kind)?;
+    for name in names {
+        delete_one(client, kind, namespace, name, wait).await?;
+    }
+    Ok(())
+}
+
+/// Deletes what a manifest names, last first.
+pub async fn delete_file(
+    client: &Client,
+    namespace: &str,
+    file: &Path,
+    wait: bool,
+) -> anyhow::Result<()> {
+    let kinds = Kinds::discover(client).await?;
+    for document in read(file)?.iter().rev() {
+        let name = document["metadata"]["name"]
+            .as_str()
+            .context("metadata.name is missing")?;
+        let namespace = document["metadata"]["namespace"]
+            .as_str()
+            .unwrap_or(namespace);
+        delete_one(client, kinds.of(document)?, namespace, name, wait).await?;
+    }
+    Ok(())
+}
+
+async fn delete_one(
+    client: &Client,
+    kind: &Kind,
+    namespace: &str,
+    name: &str,
+    wait: bool,
+) -> anyhow::Result<()> {
+    let api = kind.api(client, Some(namespace));
+    let what = format!("{}/{name}", kind.resource.kind.to_lowercase());
+    match api.delete(name, &DeleteParams::background()).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            println!("{what} does not exist");
+            return Ok(());
+        }
+        other => drop(other.with_context(|| format!("cannot delete {what}"))?),
+    }
+    let progress = ProgressBar::new_spinner().with_message(format!("waiting until {what} is gone"));
+    progress.enable_steady_tick(LOOK);
+    while wait && api.get_opt(name).await?.is_some() {
+        tokio::time::sleep(LOOK).await;
+    }
+    progress.finish_and_clear();
+    println!("{what} deleted");
+    Ok(())
+}
+
+/// Prints the versions of this program and, if one answers, of the server.
+pub async fn version(access: &Access) {
+    println!("client  {}", env!("CARGO_PKG_VERSION"));
+    let server =
+        async { Ok::<_, anyhow::Error>(access.client().await?.apiserver_version().await?) };
+    match server.await {
+        Ok(version) => println!("server  {}", version.git_version),
+        Err(error) => println!("server  not reached: {error:#}"),
+    }
+}

@@ -1,0 +1,45 @@
+//! Tables for people: columns as wide as their longest cell.
+
+/// Prints rows under a header; nothing is cut.
+pub fn print(header: &[&str], rows: &[Vec<String>]) {
+    print!("{}", render(header, rows));
+}
+
+fn render(header: &[&str], rows: &[Vec<String>]) -> String {
+    let header: Vec<String> = header.iter().map(|cell| (*cell).to_uppercase()).collect();
+    let width = |column: usize| {
+        let cells = rows
+            .iter()
+            .chain([&header])
+            .filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let mut text = String::new();
+    for row in std::iter::once(&header).chain(rows) {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        text += cells.collect::<Vec<_>>().join("   ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = vec![
+            vec!["mad".to_owned(), "1".to_owned()],
+            vec!["barcelona".to_owned(), "22".to_owned()],
+        ];
+        assert_eq!(
+            render(&["site", "n"], &rows),
+            "SITE        N\nmad         1\nbarcelona   22\n"
+        );
+    }
+}
