@@ -14,4 +14,4 @@ pub use container::{
     ContainerState, ExecOutput, ExecRequest, FilesState, LogOptions, RefusedFiles,
 };
 pub use machine::{Machine, MachineFacts};
-pub use router::{Router, RouterState, RouterStep, difference};
+pub use router::{Router, RouterState, RouterStep, difference, missing};

@@ -3,7 +3,12 @@
 //! The state is told in the words of `HostDatapath`: what is programmed completely is listed, what is there in part is
 //! not, so that the difference to what is wanted mends drift. Every step is idempotent and replaces in place.
 
+#[cfg(feature = "contract")]
+pub mod contract;
+mod difference;
+
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use api::Error;
 use api::tcm::{
@@ -12,7 +17,8 @@ use api::tcm::{
 };
 use api::tcrr::DatapathCapability;
 use futures::stream::BoxStream;
-use std::net::Ipv6Addr;
+
+pub use difference::{difference, missing};
 
 /// The router of this host.
 pub trait Router: Send + Sync + 'static {

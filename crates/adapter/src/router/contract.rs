@@ -36,7 +36,11 @@ const ABSENT: &str = "gc0ntractnone";
 /// If it does not keep a promise.
 pub async fn check(ground: &impl Ground) {
     let router = ground.router();
-    assert_eq!(read(router).await.applied, AppliedDatapath::default(), "it is empty at first");
+    assert_eq!(
+        read(router).await.applied,
+        AppliedDatapath::default(),
+        "it is empty at first"
+    );
     for interface in [LEFT, RIGHT, USERS] {
         ground.add_interface(interface).await;
     }
@@ -84,11 +88,18 @@ async fn replaces_in_place(router: &impl Router, wanted: &HostDatapathSpec) {
     }
     let steps = difference(&moved, &read(router).await);
     let replacements = |step: &RouterStep| matches!(step, RouterStep::EnsureSteering(_));
-    assert!(steps.iter().all(replacements), "only replacements: {steps:?}");
+    assert!(
+        steps.iter().all(replacements),
+        "only replacements: {steps:?}"
+    );
     for step in &steps {
         apply(router, &moved, step).await;
     }
-    assert_eq!(sorted(read(router).await.applied), sorted(all_of(&moved)), "it is replaced at once");
+    assert_eq!(
+        sorted(read(router).await.applied),
+        sorted(all_of(&moved)),
+        "it is replaced at once"
+    );
     settle(router, wanted).await;
 }
 
@@ -97,7 +108,10 @@ async fn names_what_is_absent(router: &impl Router, wanted: &HostDatapathSpec) {
         interface: ABSENT.into(),
         of: "a/none/left".into(),
     });
-    let refused = router.apply(wanted, &step).await.expect_err("the interface does not exist");
+    let refused = router
+        .apply(wanted, &step)
+        .await
+        .expect_err("the interface does not exist");
     assert_eq!(refused.kind, ErrorKind::NotFound, "{refused}");
     settle(router, wanted).await;
 }
@@ -107,8 +121,15 @@ async fn mends_what_an_interface_took_along(ground: &impl Ground, wanted: &HostD
     let router = ground.router();
     ground.remove_interface(LEFT).await;
     let state = read(router).await;
-    let listed = state.applied.attachments.iter().any(|one| one.interface == LEFT);
-    assert!(!listed && !state.interfaces.contains(&LEFT.to_owned()), "{state:?}");
+    let listed = state
+        .applied
+        .attachments
+        .iter()
+        .any(|one| one.interface == LEFT);
+    assert!(
+        !listed && !state.interfaces.contains(&LEFT.to_owned()),
+        "{state:?}"
+    );
     ground.add_interface(LEFT).await;
     settle(router, wanted).await;
 }

@@ -60,9 +60,17 @@ fn removals(wanted: &HostDatapathSpec, state: &RouterState) -> Vec<RouterStep> {
     let slots: BTreeSet<_> = wanted.steering.iter().map(slot).collect();
     let sids: BTreeSet<_> = wanted.sids.iter().map(|one| one.sid).collect();
     let ports: BTreeSet<_> = wanted.user_ports.iter().map(|one| &one.interface).collect();
-    let attachments: BTreeSet<_> = wanted.attachments.iter().map(|one| &one.interface).collect();
+    let attachments: BTreeSet<_> = wanted
+        .attachments
+        .iter()
+        .map(|one| &one.interface)
+        .collect();
     let mut steps = Vec::new();
-    for one in have.steering.iter().filter(|one| !slots.contains(&slot(one))) {
+    for one in have
+        .steering
+        .iter()
+        .filter(|one| !slots.contains(&slot(one)))
+    {
         steps.push(RouterStep::RemoveSteering {
             interface: one.interface.clone(),
             matching: one.matching.clone(),
@@ -159,7 +167,10 @@ mod tests {
     }
 
     fn check(wanted: &HostDatapathSpec, state: &RouterState, expected: &[&str]) {
-        let steps: Vec<_> = difference(wanted, state).iter().map(RouterStep::to_string).collect();
+        let steps: Vec<_> = difference(wanted, state)
+            .iter()
+            .map(RouterStep::to_string)
+            .collect();
         assert_eq!(steps, expected);
     }
 
