@@ -57,6 +57,8 @@ pub struct Case<W> {
     pub edits: Vec<Value>,
     /// Kinds whose status goes on changing while they are ready, because it shows what others do.
     pub lively: &'static [&'static str],
+    /// Kinds that stay when everything else is gone, because they tell of what was.
+    pub lasting: &'static [&'static str],
     /// How far the watch of a plural lags behind.
     pub lag: fn(&str) -> Duration,
     /// How many of the faults are tried; `GROMA_LAWS=all` tries all.
@@ -89,6 +91,7 @@ impl<W: World> Case<W> {
             objects: Vec::new(),
             edits: Vec::new(),
             lively: &[],
+            lasting: &[],
             lag: |plural| Duration::from_millis(if plural.len() % 2 == 0 { 80 } else { 50 }),
             sample: Sample::Seeded(FAULTS_TRIED),
         }

@@ -313,7 +313,7 @@ impl<'a, W: World> Life<'a, W> {
         }
     }
 
-    /// The objects that are there, without the fixtures.
+    /// The objects that are there, without the fixtures and what is to last.
     fn left(&self) -> Vec<Value> {
         let name = |object: &Value| {
             ["/kind", "/metadata/name"].map(|field| text(object, field).to_owned())
@@ -321,6 +321,7 @@ impl<'a, W: World> Life<'a, W> {
         let fixtures: Vec<_> = self.case.fixtures.iter().map(name).collect();
         let mut objects = self.ground.objects();
         objects.retain(|object| !fixtures.contains(&name(object)));
+        objects.retain(|object| !self.case.lasting.contains(&text(object, "/kind")));
         objects
     }
 }

@@ -13,8 +13,10 @@ use runtime::{Clock, Ctx, Kinds, Never, ObjectRef, Plan, Reconciler, Report, Run
 use serde_json::json;
 use tokio::time::sleep;
 
+use crate::group::MemberReconciler;
 use crate::kinds::{
-    Child, ChildSpec, Job, JobSpec, JobStatus, Parent, ParentSpec, ParentStatus, crds,
+    Child, ChildSpec, Job, JobSpec, JobStatus, Member, MemberSpec, Parent, ParentSpec,
+    ParentStatus, crds,
 };
 use crate::parent::{ParentReconciler, wanted};
 use crate::process::{Process, placed, says};
@@ -347,4 +349,48 @@ async fn two_owners_of_one_kind_are_refused() {
     let _ = Runtime::new(client, Clock::system())
         .add(ParentReconciler)
         .add(Forgetful);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_child_is_handed_over_when_its_writer_goes() {
+    let process = Process::start(|runtime| runtime.add(MemberReconciler));
+    let member = |name: &str| {
+        placed(Member::new(
+            name,
+            MemberSpec {
+                group: "g".into(),
+                size: 1,
+            },
+        ))
+    };
+    for name in ["a", "b"] {
+        process.create(&member(name)).await;
+    }
+    let owners = |child: &Child| {
+        let owners = child.owner_references().iter();
+        owners
+            .map(|owner| (owner.name.clone(), owner.controller.is_some()))
+            .collect::<Vec<_>>()
+    };
+    let both = [("a".to_owned(), true), ("b".to_owned(), false)];
+    let before = process
+        .until::<Child>("g", |child| owners(child) == both)
+        .await;
+    process
+        .api::<Member>()
+        .delete("a", &DeleteParams::default())
+        .await
+        .unwrap();
+    process.until_gone::<Member>("a").await;
+    let after = process
+        .until::<Child>("g", |child| owners(child) == [("b".to_owned(), true)])
+        .await;
+    assert_eq!(after.uid(), before.uid());
+    process
+        .api::<Member>()
+        .delete("b", &DeleteParams::default())
+        .await
+        .unwrap();
+    process.until_gone::<Member>("b").await;
+    process.until_gone::<Child>("g").await;
 }
