@@ -5,12 +5,13 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use serde_json::{Value, json};
 
 use crate::access::HOSTS_NAMESPACE;
+use crate::engine::Outcome;
 use crate::failure::Failure;
 use crate::object::{Object, meta_text};
 use crate::query::FieldValidation;
 use crate::resource::Resource;
 use crate::rules::{Frame, Stamp};
-use crate::server::{Outcome, Server};
+use crate::server::Server;
 
 /// Namespaces that are made if they are not there.
 const NAMESPACES: &[&str] = &["default", HOSTS_NAMESPACE];
@@ -39,7 +40,7 @@ pub(crate) fn prepare(
         .map_err(refused)?;
     }
     server.state().suspect_all(server.clock()());
-    server.collect();
+    server.engine().collect();
     Ok(())
 }
 
@@ -71,7 +72,7 @@ fn ensure(server: &Server, group: &str, plural: &str, object: Value) -> Result<(
             Ok(Outcome::Set(crate::namespace::finish(resource, made)))
         }
     };
-    server.decide(&key, decide, |_| Ok(())).map(drop)
+    server.engine().decide(&key, decide, |_| Ok(())).map(drop)
 }
 
 /// Only a definition can be out of date; a user's namespace is left as it is.

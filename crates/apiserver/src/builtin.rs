@@ -4,15 +4,18 @@
 //! built-in is stored and served, and only Namespaces have a life of their own (see [`crate::namespace`]).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::resource::{Conversion, Home, Resource, Traits, Version};
+use crate::convert;
+use crate::resource::{Conversion, Home, Resource, Traits, Typed, Version};
 
 /// Fields of an Event as stored (core/v1) and as served in `events.k8s.io/v1`.
 const EVENT_FIELDS: &[(&str, &str)] = &[
@@ -44,7 +47,7 @@ const EVENT_SELECTABLE: &[&str] = &[
 pub(crate) fn resources() -> Vec<Resource> {
     vec![
         namespaces(),
-        Builtin::core("configmaps", "ConfigMap", &["cm"], check::<ConfigMap>).resource(),
+        Builtin::core("configmaps", "ConfigMap", &["cm"], typed::<ConfigMap>).resource(),
         secrets(),
         events(),
         new_events(),
@@ -70,11 +73,11 @@ impl Builtin {
         plural: &'static str,
         kind: &'static str,
         short_names: &'static [&'static str],
-        check: fn(&Value) -> Result<(), String>,
+        typed: Typed,
     ) -> Self {
         let traits = Traits {
             unconditional_update: true,
-            check: Some(check),
+            typed: Some(typed),
             ..Traits::default()
         };
         Self {
@@ -117,17 +120,17 @@ impl Builtin {
                 "" => "v1".to_owned(),
                 group => format!("{group}/v1"),
             },
-            home: Home {
+            home: Arc::new(Home {
                 group: self.group.to_owned(),
                 plural: self.plural.to_owned(),
-            },
+            }),
             traits: self.traits,
         }
     }
 }
 
 fn namespaces() -> Resource {
-    let mut builtin = Builtin::core("namespaces", "Namespace", &["ns"], check::<Namespace>);
+    let mut builtin = Builtin::core("namespaces", "Namespace", &["ns"], typed::<Namespace>);
     builtin.namespaced = false;
     builtin.status = true;
     builtin.selectable = vec!["status.phase".to_owned()];
@@ -135,7 +138,7 @@ fn namespaces() -> Resource {
 }
 
 fn secrets() -> Resource {
-    let mut builtin = Builtin::core("secrets", "Secret", &[], check::<Secret>);
+    let mut builtin = Builtin::core("secrets", "Secret", &[], typed::<Secret>);
     builtin.traits.complete = Some(complete_secret);
     builtin.resource()
 }
@@ -164,7 +167,7 @@ fn complete_secret(secret: &mut Value) {
 }
 
 fn events() -> Resource {
-    let mut builtin = Builtin::core("events", "Event", &["ev"], check::<Event>);
+    let mut builtin = Builtin::core("events", "Event", &["ev"], typed::<Event>);
     builtin.traits.create_on_update = true;
     builtin.selectable = EVENT_SELECTABLE
         .iter()
@@ -177,12 +180,17 @@ fn events() -> Resource {
 fn new_events() -> Resource {
     let mut resource = events();
     resource.group = "events.k8s.io".to_owned();
-    resource.versions[0].conversion = Conversion::Rename(EVENT_FIELDS);
+    resource.traits.typed = Some(typed::<k8s_openapi::api::events::v1::Event>);
+    let version = &mut resource.versions[0];
+    version.conversion = Conversion::Rename(EVENT_FIELDS);
+    for path in &mut version.selectable {
+        *path = convert::served_path(version.conversion, path);
+    }
     resource
 }
 
 fn leases() -> Resource {
-    let mut builtin = Builtin::core("leases", "Lease", &[], check::<Lease>);
+    let mut builtin = Builtin::core("leases", "Lease", &[], typed::<Lease>);
     builtin.group = "coordination.k8s.io";
     builtin.traits.unconditional_update = false;
     builtin.traits.create_on_update = true;
@@ -191,12 +199,12 @@ fn leases() -> Resource {
 
 /// The definitions themselves can be read; they change only with the server.
 fn definitions() -> Resource {
-    let check = check::<CustomResourceDefinition>;
+    let typed = typed::<CustomResourceDefinition>;
     let mut builtin = Builtin::core(
         "customresourcedefinitions",
         "CustomResourceDefinition",
         &["crd", "crds"],
-        check,
+        typed,
     );
     builtin.group = "apiextensions.k8s.io";
     builtin.namespaced = false;
@@ -204,16 +212,16 @@ fn definitions() -> Resource {
     builtin.traits = Traits {
         generation: true,
         read_only: true,
-        check: Some(check),
+        typed: Some(typed),
         ..Traits::default()
     };
     builtin.resource()
 }
 
-fn check<T: DeserializeOwned>(value: &Value) -> Result<(), String> {
-    T::deserialize(value)
-        .map(drop)
-        .map_err(|error| error.to_string())
+/// A document as its type writes it: without the fields that the type does not know.
+fn typed<T: DeserializeOwned + Serialize>(value: &Value) -> Result<Value, String> {
+    let read = T::deserialize(value).map_err(|error| error.to_string())?;
+    serde_json::to_value(read).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -11,18 +11,20 @@ mod owners;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::collect::expiry::Expiry;
 use crate::collect::owners::Tie;
+use crate::deletion::{self, Deletion, FOREGROUND, ORPHAN, Preconditions};
+use crate::engine::Engine;
 use crate::history::{Change, Event};
 use crate::object::{Key, Object, finalizers, is_deleting, meta};
 use crate::query::Propagation;
 use crate::registry::Registry;
-use crate::rules::{self, Deletion, FOREGROUND, ORPHAN, Preconditions};
-use crate::server::Server;
+
 use crate::state::State;
 
 /// How many looks are taken before other requests get the lock.
@@ -115,11 +117,11 @@ fn is_namespace(key: &Key) -> bool {
     key.home.group.is_empty() && key.home.plural == "namespaces"
 }
 
-impl Server {
+impl Engine {
     /// Looks at everything that may have become garbage, and removes what did.
-    pub(crate) fn collect(&self) {
+    pub(crate) fn collect(self: &Arc<Self>) {
         loop {
-            let now = self.clock()();
+            let now = (self.clock)();
             let mut state = self.state();
             if state.broken.is_some() {
                 return;
@@ -130,7 +132,7 @@ impl Server {
                 return;
             }
             let mut pass = Pass {
-                registry: self.registry(),
+                registry: &self.registry,
                 now: self.now(),
                 state: &mut state,
             };
@@ -321,7 +323,7 @@ impl Pass<'_> {
         };
         let foreground =
             propagation.filter(|_| self.state.objects.dependents(object.uid()).next().is_some());
-        let decided = rules::delete(
+        let decided = deletion::delete(
             resource,
             &object,
             &Preconditions::default(),
@@ -371,7 +373,7 @@ impl Pass<'_> {
         let Some(resource) = self.registry.at_home(&key.home) else {
             return;
         };
-        match rules::is_finished(resource, &value) {
+        match deletion::is_finished(resource, &value) {
             true => drop(self.state.remove(key, value)),
             false => drop(self.state.set(key, value)),
         }

@@ -37,13 +37,25 @@ pub(crate) fn stored(resource: &Resource, version: &Version, mut served: Value) 
 }
 
 /// The path in stored objects of a path in served ones.
-pub(crate) fn stored_path(version: &Version, path: &str) -> String {
-    let (first, rest) = path.split_at(path.find('.').unwrap_or(path.len()));
-    let Conversion::Rename(names) = version.conversion else {
+pub(crate) fn stored_path(conversion: Conversion, path: &str) -> String {
+    renamed(conversion, path, |(stored, served)| (served, stored))
+}
+
+/// The path in served objects of a path in stored ones.
+pub(crate) fn served_path(conversion: Conversion, path: &str) -> String {
+    renamed(conversion, path, |(stored, served)| (stored, served))
+}
+
+fn renamed(conversion: Conversion, path: &str, direction: fn(Names) -> Names) -> String {
+    let Conversion::Rename(names) = conversion else {
         return path.to_owned();
     };
-    let renamed = names.iter().find(|(_, served)| *served == first);
-    format!("{}{rest}", renamed.map_or(first, |(stored, _)| stored))
+    let (first, rest) = path.split_at(path.find('.').unwrap_or(path.len()));
+    let found = names
+        .iter()
+        .map(|pair| direction(*pair))
+        .find(|(from, _)| *from == first);
+    format!("{}{rest}", found.map_or(first, |(_, to)| to))
 }
 
 type Names = (&'static str, &'static str);

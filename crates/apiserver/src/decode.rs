@@ -22,14 +22,7 @@ pub(crate) fn document(
     body: &Bytes,
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Failure> {
-    let content_type = content_type(headers);
-    if !matches!(content_type, "" | "application/json") {
-        let message = format!(
-            "the body of the request was in an unknown format - accepted media types include: application/json, \
-             not {content_type}"
-        );
-        return Err(Failure::unsupported_media_type(message));
-    }
+    refuse_foreign(headers)?;
     if validation == FieldValidation::Ignore {
         return Ok((json(body)?, Vec::new()));
     }
@@ -39,6 +32,19 @@ pub(crate) fn document(
         return Err(Failure::bad_request(message));
     }
     Ok((value, repeated))
+}
+
+/// Refuses bodies that are not JSON.
+pub(crate) fn refuse_foreign(headers: &HeaderMap) -> Result<(), Failure> {
+    let given = content_type(headers);
+    if matches!(given, "" | "application/json") {
+        return Ok(());
+    }
+    let message = format!(
+        "the body of the request was in an unknown format - accepted media types include: application/json, \
+         not {given}"
+    );
+    Err(Failure::unsupported_media_type(message))
 }
 
 /// The media type of the body without its parameters.

@@ -144,6 +144,17 @@ impl Failure {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
+    /// 429: later it may be possible.
+    #[must_use]
+    pub fn too_many_requests(message: impl Into<String>) -> Self {
+        let mut failure = Self::new(429, "TooManyRequests", message);
+        let seconds = 1.into();
+        failure
+            .details
+            .insert("retryAfterSeconds".to_owned(), seconds);
+        failure
+    }
+
     /// 500: storage or the server itself failed.
     #[must_use]
     pub fn internal(message: impl Into<String>) -> Self {

@@ -11,6 +11,9 @@ use crate::object::Object;
 /// How many changes a server keeps unless told otherwise.
 pub const HISTORY_EVENTS_DEFAULT: usize = 16_384;
 
+/// How many bytes the kept changes may have together.
+const HISTORY_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -94,6 +97,7 @@ pub(crate) struct History {
     /// Changes up to this revision are forgotten.
     compacted: u64,
     limit: usize,
+    bytes: usize,
 }
 
 impl History {
@@ -102,16 +106,19 @@ impl History {
             events: VecDeque::new(),
             compacted: start,
             limit,
+            bytes: 0,
         }
     }
 
     pub(crate) fn push(&mut self, event: Arc<Event>) {
+        self.bytes += event.new.json.len();
         self.events.push_back(event);
-        while self.events.len() > self.limit {
+        while self.events.len() > self.limit || self.bytes > HISTORY_BYTES_MAX {
             let oldest = self
                 .events
                 .pop_front()
                 .expect("it is longer than its limit");
+            self.bytes -= oldest.new.json.len();
             self.compacted = oldest.revision;
         }
     }
@@ -122,6 +129,7 @@ impl History {
             self.compacted = last.revision;
         }
         self.events.clear();
+        self.bytes = 0;
     }
 
     /// The changes after `revision`, oldest first.

@@ -18,6 +18,9 @@ use crate::selection::{Narrowest, Selection};
 /// How many changes wait for a watcher before it is closed.
 pub const WATCH_BUFFER_EVENTS: usize = 1_024;
 
+/// How many watches a server holds open.
+pub(crate) const WATCHES_MAX: usize = 65_536;
+
 /// What a watcher sees.
 pub(crate) type Seen = (Change, Arc<Object>);
 

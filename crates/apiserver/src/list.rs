@@ -59,7 +59,7 @@ pub(crate) fn selection(request: &Request) -> Result<Selection, Failure> {
     let accept = |path: &str| {
         let known = matches!(path, "metadata.name" | "metadata.namespace")
             || version.selectable.iter().any(|p| p == path);
-        known.then(|| convert::stored_path(version, path))
+        known.then(|| convert::stored_path(version.conversion, path))
     };
     let labels = LabelSelector::parse(&query.label_selector).map_err(Failure::bad_request)?;
     let fields =
@@ -68,7 +68,7 @@ pub(crate) fn selection(request: &Request) -> Result<Selection, Failure> {
         "" => fields.wanted("metadata.namespace").map(str::to_owned),
         namespace => Some(namespace.to_owned()),
     };
-    let home = Arc::new(request.resource.home.clone());
+    let home = request.resource.home.clone();
     Ok(Selection {
         home,
         namespace,

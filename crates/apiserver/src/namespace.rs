@@ -11,16 +11,25 @@ use crate::state::State;
 /// The namespace that cannot be deleted.
 const DEFAULT: &str = "default";
 
+/// The label by which selectors find a namespace of that name.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
 /// Gives a namespace what makes it one: the finalizer in its spec, its phase and its label.
 pub(crate) fn finish(resource: &Resource, mut value: Value) -> Value {
     if !resource.is_namespace() {
         return value;
     }
     let name = value["metadata"]["name"].clone();
-    value["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+    value["metadata"]["labels"][NAME_LABEL] = name;
     value["spec"] = json!({"finalizers": ["kubernetes"]});
     value["status"] = json!({"phase": "Active"});
     value
+}
+
+/// Only the server itself changes what makes a namespace one.
+pub(crate) fn keep(new: &mut Value, old: &Value) {
+    new["spec"] = old["spec"].clone();
+    new["metadata"]["labels"][NAME_LABEL] = old["metadata"]["name"].clone();
 }
 
 /// Whether an object may be created where it wants to live.

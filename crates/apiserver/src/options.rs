@@ -1,11 +1,13 @@
 //! `DeleteOptions`: how an object is to go, from the body and the query of a deletion.
 
 use bytes::Bytes;
+use http::HeaderMap;
 use serde::Deserialize;
 
+use crate::decode;
+use crate::deletion::Preconditions;
 use crate::failure::Failure;
 use crate::query::{Propagation, Query, orphan, propagation};
-use crate::rules::Preconditions;
 
 /// How an object is to go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,12 +35,15 @@ struct GivenPreconditions {
 
 impl DeleteOptions {
     /// From the body, with what the query says on top.
-    pub(crate) fn parse(query: &Query, body: &Bytes) -> Result<Self, Failure> {
+    pub(crate) fn parse(query: &Query, headers: &HeaderMap, body: &Bytes) -> Result<Self, Failure> {
         let given: Given = match body.is_empty() {
             true => Given::default(),
-            false => serde_json::from_slice(body).map_err(|error| {
-                Failure::bad_request(format!("the body is no DeleteOptions: {error}"))
-            })?,
+            false => {
+                decode::refuse_foreign(headers)?;
+                serde_json::from_slice(body).map_err(|error| {
+                    Failure::bad_request(format!("the body is no DeleteOptions: {error}"))
+                })?
+            }
         };
         let preconditions = given.preconditions.unwrap_or_default();
         let policy = given
@@ -56,7 +61,7 @@ impl DeleteOptions {
                 resource_version: preconditions.resource_version,
             },
             propagation: query.propagation.or(in_body),
-            dry_run: given.dry_run.is_some_and(|list| !list.is_empty()),
+            dry_run: query.dry_run || given.dry_run.is_some_and(|list| !list.is_empty()),
         })
     }
 }

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 
 use crate::body;
 use crate::convert;
+use crate::engine::Clock;
 use crate::failure::Failure;
 use crate::object::Object;
 use crate::query::IncludeObject;
 use crate::request::Request;
 use crate::resource::{Resource, Version};
-use crate::server::{Clock, Server};
+use crate::server::Server;
 use crate::table;
 
 /// What the client wants to see of objects.

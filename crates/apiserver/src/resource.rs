@@ -3,11 +3,14 @@
 //!
 //! A resource is pure data; looking it up is [`crate::registry`], and what its objects must keep is [`crate::rules`].
 
+use std::sync::Arc;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionVersion,
 };
 use serde_json::Value;
 
+use crate::object::Key;
 use crate::schema::Schema;
 
 /// One plural name in one group.
@@ -31,7 +34,7 @@ pub struct Resource {
     /// The served versions, best first.
     pub versions: Vec<Version>,
     /// Where objects are kept: group and plural. Two groups may share one place (Events).
-    pub home: Home,
+    pub home: Arc<Home>,
     /// The `apiVersion` that stored objects carry.
     pub stored_as: String,
     /// Rules that are not in the schema.
@@ -74,8 +77,8 @@ pub enum Conversion {
     Rename(&'static [(&'static str, &'static str)]),
 }
 
-/// Looks for what is wrong in an object.
-pub type Check = fn(&Value) -> Result<(), String>;
+/// Reads a document by a Rust type, and gives it back as the type writes it.
+pub type Typed = fn(&Value) -> Result<Value, String>;
 
 /// How a resource differs from a plain custom resource.
 #[derive(Clone, Copy, Debug, Default)]
@@ -90,8 +93,8 @@ pub struct Traits {
     pub read_only: bool,
     /// Fills in what clients may leave out or write in another way.
     pub complete: Option<fn(&mut Value)>,
-    /// Checks an object by its Rust type.
-    pub check: Option<Check>,
+    /// The Rust type of a built-in, in place of a schema.
+    pub typed: Option<Typed>,
 }
 
 impl Resource {
@@ -126,7 +129,7 @@ impl Resource {
             namespaced: crd.spec.scope == "Namespaced",
             versions,
             stored_as: format!("{}/{}", home.group, stored.name),
-            home,
+            home: Arc::new(home),
             traits: Traits {
                 generation: true,
                 ..Traits::default()
@@ -146,10 +149,20 @@ impl Resource {
         qualify(&self.kind, &self.group)
     }
 
+    /// The key of an object of this resource.
+    #[must_use]
+    pub fn key(&self, namespace: &str, name: &str) -> Key {
+        Key {
+            home: self.home.clone(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
     /// Whether it is there without a definition.
     #[must_use]
     pub fn is_built_in(&self) -> bool {
-        self.traits.check.is_some()
+        self.traits.typed.is_some()
     }
 
     /// Whether its objects are namespaces.

@@ -1,21 +1,17 @@
-//! What becomes of an object when it is created, replaced or deleted: pure functions from states to states.
+//! What becomes of an object when it is created or replaced: pure functions from states to states.
 //!
 //! They know schemas and metadata, and nothing of time, storage or other objects; what depends on those (does the
-//! namespace exist?) is decided under the server's lock.
+//! namespace exist?) is decided under the server's lock. How objects go is [`crate::deletion`].
 
 use serde_json::Value;
 
 use crate::failure::{Cause, Failure};
-use crate::metadata;
-use crate::object::{Object, finalizers, is_deleting, meta, meta_mut, meta_text};
-use crate::query::{FieldValidation, Propagation};
+use crate::object::{Object, meta, meta_mut, meta_text};
+use crate::query::FieldValidation;
 use crate::request::Subresource;
 use crate::resource::{Resource, Version};
-
-/// Finalizer while dependents that block the owner are being deleted.
-pub(crate) const FOREGROUND: &str = "foregroundDeletion";
-/// Finalizer while dependents are being set free.
-pub(crate) const ORPHAN: &str = "orphan";
+use crate::schema::join;
+use crate::{metadata, namespace};
 
 /// What the server gives a new object.
 pub(crate) struct Stamp {
@@ -38,26 +34,6 @@ pub(crate) struct Frame<'a> {
 pub(crate) struct Admitted {
     pub(crate) value: Value,
     pub(crate) warnings: Vec<String>,
-}
-
-/// Preconditions of a deletion.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Preconditions {
-    /// The object's uid must be this.
-    pub uid: Option<String>,
-    /// The object's version must be this.
-    pub resource_version: Option<String>,
-}
-
-/// How an object goes.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Deletion {
-    /// At once.
-    Now,
-    /// Once its finalizers are gone: this is its state until then.
-    Later(Box<Value>),
-    /// It is being deleted already, and nothing changes.
-    Already,
 }
 
 impl Frame<'_> {
@@ -118,6 +94,9 @@ impl Frame<'_> {
                 if self.version.status {
                     put(&mut new, "status", old.value.get("status").cloned());
                 }
+                if self.resource.is_namespace() {
+                    namespace::keep(&mut new, &old.value);
+                }
             }
         }
         new
@@ -132,6 +111,14 @@ impl Frame<'_> {
         let mut unknown = metadata::normalise(value).map_err(Failure::bad_request)?;
         if let Some(schema) = &self.version.schema {
             schema.prune(value, &mut unknown);
+        }
+        if let Some(complete) = self.resource.traits.complete {
+            complete(value);
+        }
+        if let Some(typed) = self.resource.traits.typed {
+            let read = typed(value).map_err(|why| self.unreadable(&why))?;
+            lost(value, &read, "", &mut unknown);
+            *value = read;
         }
         self.judge(unknown)
     }
@@ -166,16 +153,15 @@ impl Frame<'_> {
             FieldValidation::Warn => Ok(lines),
             FieldValidation::Strict if lines.is_empty() => Ok(lines),
             FieldValidation::Strict => {
-                let message = format!(
-                    "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
-                    self.resource.kind,
-                    self.version.name,
-                    self.resource.kind,
-                    lines.join(", ")
-                );
-                Err(Failure::bad_request(message))
+                Err(self.unreadable(&format!("strict decoding error: {}", lines.join(", "))))
             }
         }
+    }
+
+    fn unreadable(&self, why: &str) -> Failure {
+        let (kind, version) = (&self.resource.kind, &self.version.name);
+        let message = format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}");
+        Failure::bad_request(message)
     }
 
     fn check_version(&self, value: &Value, old: &Object, patched: bool) -> Result<(), Failure> {
@@ -236,9 +222,6 @@ impl Frame<'_> {
         if let Some(schema) = &self.version.schema {
             schema.fill(&mut value);
         }
-        if let Some(complete) = self.resource.traits.complete {
-            complete(&mut value);
-        }
         if let Some(old) = old {
             self.count_generation(&mut value, &old.value);
             if value == old.value {
@@ -260,11 +243,6 @@ impl Frame<'_> {
         let mut causes = metadata::problems(self.resource, value);
         if let Some(schema) = &self.version.schema {
             causes.extend(schema.problems(value, old.map(|old| &old.value)));
-        }
-        if let Some(check) = self.resource.traits.check
-            && let Err(why) = check(value)
-        {
-            causes.push(Cause::invalid("", &value["kind"], &why));
         }
         causes
     }
@@ -288,95 +266,7 @@ impl Frame<'_> {
     }
 }
 
-/// What a deletion does to an object.
-pub(crate) fn delete(
-    resource: &Resource,
-    old: &Object,
-    preconditions: &Preconditions,
-    propagation: Option<Propagation>,
-    now: &str,
-) -> Result<Deletion, Failure> {
-    check_preconditions(resource, old, preconditions)?;
-    let before = finalizers(&old.value);
-    let mut after: Vec<&str> = before
-        .iter()
-        .copied()
-        .filter(|f| ![FOREGROUND, ORPHAN].contains(f))
-        .collect();
-    match propagation {
-        Some(Propagation::Foreground) => after.push(FOREGROUND),
-        Some(Propagation::Orphan) => after.push(ORPHAN),
-        Some(Propagation::Background) => {}
-        None => after.clone_from(&before),
-    }
-    let held_by_spec = old
-        .value
-        .pointer("/spec/finalizers")
-        .and_then(Value::as_array);
-    let is_namespace = resource.is_namespace();
-    if after.is_empty() && !(is_namespace && held_by_spec.is_some_and(|list| !list.is_empty())) {
-        return Ok(Deletion::Now);
-    }
-    if is_deleting(&old.value) && after == before {
-        return Ok(Deletion::Already);
-    }
-    let mut value = old.value.clone();
-    put(
-        &mut value["metadata"],
-        "finalizers",
-        (!after.is_empty()).then(|| after.into()),
-    );
-    if !is_deleting(&old.value) {
-        mark_deleting(&mut value, now, resource.traits.generation, is_namespace);
-    }
-    Ok(Deletion::Later(Box::new(value)))
-}
-
-fn mark_deleting(value: &mut Value, now: &str, generation: bool, is_namespace: bool) {
-    let metadata = meta_mut(value);
-    metadata.insert("deletionTimestamp".to_owned(), now.into());
-    metadata.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
-    if generation {
-        bump_generation(value);
-    }
-    if is_namespace {
-        value["status"]["phase"] = "Terminating".into();
-    }
-}
-
-fn check_preconditions(
-    resource: &Resource,
-    old: &Object,
-    wanted: &Preconditions,
-) -> Result<(), Failure> {
-    let have = old.revision.to_string();
-    let checks = [
-        ("UID", &wanted.uid, old.uid()),
-        ("ResourceVersion", &wanted.resource_version, have.as_str()),
-    ];
-    for (what, wanted, have) in checks {
-        if let Some(wanted) = wanted
-            && wanted != have
-        {
-            let why = format!(
-                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}"
-            );
-            return Err(Failure::conflict(resource, &old.key.name, &why));
-        }
-    }
-    Ok(())
-}
-
-/// Whether an object that is being deleted has nothing left that holds it.
-pub(crate) fn is_finished(resource: &Resource, value: &Value) -> bool {
-    let held_by_spec = value
-        .pointer("/spec/finalizers")
-        .and_then(Value::as_array)
-        .is_some_and(|list| !list.is_empty());
-    is_deleting(value) && finalizers(value).is_empty() && !(resource.is_namespace() && held_by_spec)
-}
-
-fn bump_generation(value: &mut Value) {
+pub(crate) fn bump_generation(value: &mut Value) {
     let generation = meta(value)
         .get("generation")
         .and_then(Value::as_i64)
@@ -385,7 +275,7 @@ fn bump_generation(value: &mut Value) {
     meta_mut(value).insert("generation".to_owned(), generation.into());
 }
 
-fn put(value: &mut Value, field: &str, content: Option<Value>) {
+pub(crate) fn put(value: &mut Value, field: &str, content: Option<Value>) {
     let Some(fields) = value.as_object_mut() else {
         return;
     };
@@ -401,4 +291,24 @@ fn remove(value: &mut Value, field: &str) {
 
 fn text(value: Option<&Value>) -> &str {
     value.and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The fields of a document that its type did not keep.
+fn lost(given: &Value, kept: &Value, path: &str, unknown: &mut Vec<String>) {
+    match (given, kept) {
+        (Value::Object(given), Value::Object(kept)) => {
+            for (name, content) in given.iter().filter(|(_, content)| !content.is_null()) {
+                match kept.get(name) {
+                    Some(kept) => lost(content, kept, &join(path, name), unknown),
+                    None => unknown.push(join(path, name)),
+                }
+            }
+        }
+        (Value::Array(given), Value::Array(kept)) => {
+            for (index, (given, kept)) in given.iter().zip(kept).enumerate() {
+                lost(given, kept, &format!("{path}[{index}]"), unknown);
+            }
+        }
+        _ => {}
+    }
 }

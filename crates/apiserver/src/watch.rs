@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::history::Change;
-use crate::hub::Seen;
+use crate::hub::{Seen, WATCHES_MAX};
 use crate::list;
 use crate::render::Render;
 use crate::request::Request;
@@ -72,6 +72,10 @@ pub(crate) fn watch(
         Err(expired) if expired.code == 410 => return Ok(only(&error_line(&expired))),
         Err(failure) => return Err(failure),
     };
+    if state.hub.len() >= WATCHES_MAX {
+        let message = format!("the server holds {WATCHES_MAX} watches already; try again later");
+        return Err(Failure::too_many_requests(message));
+    }
     let (id, changes) = state.hub.open(selection);
     drop(state);
     let now = Instant::now();

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::access::{self, Identity};
 use crate::body::{self, Body};
+use crate::deletion::{Deletion, delete, is_finished};
+use crate::engine::{Decided, Outcome};
 use crate::failure::Failure;
 use crate::object::{Key, Object, meta_mut, meta_text};
 use crate::options::DeleteOptions;
@@ -15,8 +17,8 @@ use crate::patch::Patch;
 use crate::query::FieldValidation;
 use crate::render::Render;
 use crate::request::{Request, Subresource, Verb};
-use crate::rules::{Admitted, Deletion, Frame, Stamp, delete, is_finished};
-use crate::server::{Decided, Outcome, Server};
+use crate::rules::{Admitted, Frame, Stamp};
+use crate::server::Server;
 use crate::state::State;
 use crate::{convert, decode, list, namespace, query};
 
@@ -47,8 +49,8 @@ pub(crate) async fn write(
         Verb::Create => (201, writing.create(headers, &body)?),
         Verb::Update => writing.update(headers, &body)?,
         Verb::Patch => (200, writing.patch(headers, body)?),
-        Verb::Delete => return writing.delete(&render, &body).await,
-        Verb::DeleteCollection => return writing.delete_many(&render, &body).await,
+        Verb::Delete => return writing.delete(&render, headers, &body).await,
+        Verb::DeleteCollection => return writing.delete_many(&render, headers, &body).await,
         Verb::Get | Verb::List | Verb::Watch => return Err(Failure::method_not_allowed()),
     };
     let object = done.decided.settled().await?;
@@ -127,7 +129,7 @@ impl Writing<'_> {
         let admit =
             |state: &State| namespace::admits(state, self.server.registry(), resource, &key);
         Ok(Done {
-            decided: self.decide(&key, decide, admit)?,
+            decided: self.decide(&key, self.request.query.dry_run, decide, admit)?,
             warnings,
         })
     }
@@ -216,7 +218,7 @@ impl Writing<'_> {
             let value = convert::stored(resource, version, admitted.value);
             Ok(outcome(self.request, old, value))
         };
-        let decided = self.decide(&key, decide, |_| Ok(()))?;
+        let decided = self.decide(&key, self.request.query.dry_run, decide, |_| Ok(()))?;
         Ok(Done { decided, warnings })
     }
 
@@ -224,11 +226,12 @@ impl Writing<'_> {
     fn decide(
         &self,
         key: &Key,
+        dry_run: bool,
         mut decide: impl FnMut(Option<&Arc<Object>>) -> Result<Outcome, Failure>,
         admit: impl Fn(&State) -> Result<(), Failure>,
     ) -> Result<Decided, Failure> {
-        if !self.request.query.dry_run {
-            return self.server.decide(key, decide, admit);
+        if !dry_run {
+            return self.server.engine().decide(key, decide, admit);
         }
         let state = self.server.state();
         let latest = state.latest(key);
@@ -251,8 +254,13 @@ impl Writing<'_> {
         })
     }
 
-    async fn delete(&self, render: &Render, body: &Bytes) -> Result<Response<Body>, Failure> {
-        let options = DeleteOptions::parse(&self.request.query, body)?;
+    async fn delete(
+        &self,
+        render: &Render,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<Response<Body>, Failure> {
+        let options = DeleteOptions::parse(&self.request.query, headers, body)?;
         let key = self
             .request
             .resource
@@ -295,19 +303,18 @@ impl Writing<'_> {
             })
         };
         let admit = |_: &State| namespace::may_go(resource, key);
-        let dry = options.dry_run && !self.request.query.dry_run;
-        if dry {
-            return Err(Failure::bad_request(
-                "dryRun of a deletion must also be a query parameter",
-            ));
-        }
-        let decided = self.decide(key, decide, admit)?;
+        let decided = self.decide(key, options.dry_run, decide, admit)?;
         Ok((decided, gone))
     }
 
     /// Deletes everything selected, one write each; answers with the list of what was there.
-    async fn delete_many(&self, render: &Render, body: &Bytes) -> Result<Response<Body>, Failure> {
-        let options = DeleteOptions::parse(&self.request.query, body)?;
+    async fn delete_many(
+        &self,
+        render: &Render,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<Response<Body>, Failure> {
+        let options = DeleteOptions::parse(&self.request.query, headers, body)?;
         let selection = list::selection(self.request)?;
         let (objects, revision) = self.server.snapshot(&selection);
         if let Some(last) = self.delete_all(&objects, &options)? {

@@ -4,7 +4,6 @@
 //! reads the ConfigMaps and Secrets that its Instances name, and reports Events.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -119,7 +118,7 @@ fn is_named(server: &Server, host: &str, request: &Request, kind: &str) -> bool 
     let own = Selection {
         namespace: Some(request.namespace.clone()),
         fields: FieldSelector::default().and("spec.host", host),
-        ..Selection::all(Arc::new(instances.home.clone()))
+        ..Selection::all(instances.home.clone())
     };
     let (instances, _) = server.snapshot(&own);
     instances

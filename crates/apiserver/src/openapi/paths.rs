@@ -146,7 +146,7 @@ impl Operation {
                 &reference(&schemas::name(resource, version)),
             )),
             "patch" => {
-                let strategic = (resource.traits.check.is_some()).then_some(STRATEGIC);
+                let strategic = resource.is_built_in().then_some(STRATEGIC);
                 let types: Vec<&str> = PATCHES.into_iter().chain(strategic).collect();
                 Some(content(
                     &types,

@@ -1,0 +1,196 @@
+//! The way of a write: decided under the lock, handed to storage outside of it, published when it is durable.
+//!
+//! No task runs here: storage's answer drives publication, and publication drives garbage collection, so that with
+//! in-memory storage everything happens within the call. Storage's answers hold the engine and never the storage, so
+//! that the thread that answers is never the one that closes it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::object::{Key, Object};
+use crate::registry::Registry;
+use crate::state::{State, Visible};
+use crate::store::{self, Storage};
+
+/// How often a write is decided again because another one came between.
+const DECISIONS_MAX: usize = 64;
+
+/// Gives the time of a write.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What decides, stores and shows writes.
+pub(crate) struct Engine {
+    pub(crate) registry: Registry,
+    pub(crate) clock: Clock,
+    state: Mutex<State>,
+    /// `None` once the server is closed.
+    storage: RwLock<Option<Box<dyn Storage>>>,
+}
+
+/// What a decision makes of an object.
+pub(crate) enum Outcome {
+    /// Nothing changes.
+    Keep,
+    /// It has this value from now on.
+    Set(Value),
+    /// It goes, with this last value.
+    Remove(Value),
+}
+
+/// The decided state of an object, and when it is visible.
+pub(crate) struct Decided {
+    pub(crate) object: Arc<Object>,
+    pub(crate) visible: Option<Visible>,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        registry: Registry,
+        clock: Clock,
+        state: State,
+        storage: Box<dyn Storage>,
+    ) -> Arc<Self> {
+        let storage = RwLock::new(Some(storage));
+        Arc::new(Self {
+            registry,
+            clock,
+            state: Mutex::new(state),
+            storage,
+        })
+    }
+
+    /// The current state; hold it shortly.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Now, as it is written into objects.
+    pub(crate) fn now(&self) -> String {
+        format!("{:.0}", (self.clock)())
+    }
+
+    /// Decides what becomes of one object. `decide` may run more than once, always without the lock; `admit` runs
+    /// under the lock, just before the write, and sees everything else.
+    pub(crate) fn decide(
+        self: &Arc<Self>,
+        key: &Key,
+        mut decide: impl FnMut(Option<&Arc<Object>>) -> Result<Outcome, Failure>,
+        admit: impl Fn(&State) -> Result<(), Failure>,
+    ) -> Result<Decided, Failure> {
+        for _ in 0..DECISIONS_MAX {
+            let seen = self.state().latest(key);
+            let outcome = decide(seen.as_ref())?;
+            let mut state = self.state();
+            let latest = state.latest(key);
+            let unchanged =
+                seen.as_ref().map(|o| o.revision) == latest.as_ref().map(|o| o.revision);
+            if !unchanged {
+                continue;
+            }
+            admit(&state)?;
+            let decided = take(&mut state, key, outcome, latest)?;
+            drop(state);
+            self.submit();
+            return Ok(decided);
+        }
+        Err(Failure::new(
+            409,
+            "Conflict",
+            format!("{} changes too often", key.storage_key()),
+        ))
+    }
+
+    /// Hands what was decided to storage, in order. Whoever comes while another is at it leaves it to that one.
+    pub(crate) fn submit(self: &Arc<Self>) {
+        loop {
+            let mut state = self.state();
+            if state.submitting {
+                return;
+            }
+            let Some(batch) = state.take_batch() else {
+                return;
+            };
+            state.submitting = true;
+            drop(state);
+            self.commit(batch);
+            self.state().submitting = false;
+        }
+    }
+
+    fn commit(self: &Arc<Self>, batch: store::Batch) {
+        let storage = self.storage.read().unwrap_or_else(PoisonError::into_inner);
+        // What is decided after closing was never answered; the next start decides it again.
+        let Some(storage) = storage.as_ref() else {
+            return;
+        };
+        let (engine, revision) = (self.clone(), batch.revision);
+        storage.commit(batch, Box::new(move |result| engine.done(revision, result)));
+    }
+
+    /// Storage has decided about everything up to `revision`.
+    fn done(self: &Arc<Self>, revision: u64, result: Result<(), store::Error>) {
+        let mut state = self.state();
+        match result {
+            Ok(()) => state.publish(revision),
+            Err(error) => {
+                tracing::error!(?error, "storage failed; no more writes are taken");
+                state.fail(&error);
+            }
+        }
+        drop(state);
+        self.collect();
+    }
+
+    /// Waits until storage has decided about all that was submitted, and lets go of it.
+    pub(crate) fn close(&self) {
+        let storage = self
+            .storage
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        // Outside of the lock: the last answers arrive while it closes.
+        drop(storage);
+    }
+}
+
+/// Puts a decision into the state.
+fn take(
+    state: &mut State,
+    key: &Key,
+    outcome: Outcome,
+    latest: Option<Arc<Object>>,
+) -> Result<Decided, Failure> {
+    if state.broken.is_some() {
+        return Err(storage_failed());
+    }
+    let object = match (outcome, latest) {
+        (Outcome::Set(value), _) => state.set(key, value),
+        (Outcome::Remove(value), Some(_)) => state.remove(key, value),
+        (Outcome::Keep, Some(latest)) => latest,
+        (Outcome::Keep | Outcome::Remove(_), None) => {
+            return Err(Failure::internal("there is nothing to keep"));
+        }
+    };
+    let visible = state.wait_for(object.revision);
+    Ok(Decided { object, visible })
+}
+
+impl Decided {
+    /// The object, once its write is durable and visible.
+    pub(crate) async fn settled(self) -> Result<Arc<Object>, Failure> {
+        let Some(visible) = self.visible else {
+            return Ok(self.object);
+        };
+        match visible.await {
+            Ok(Ok(())) => Ok(self.object),
+            Ok(Err(_)) | Err(_) => Err(storage_failed()),
+        }
+    }
+}
+
+fn storage_failed() -> Failure {
+    Failure::internal("the server cannot store objects any more; its log says why")
+}
