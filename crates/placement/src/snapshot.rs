@@ -3,7 +3,7 @@
 //! Built from the resources as they are stored. It is a copy: a decision does not see what changes meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use api::mco::Placement;
 use api::tcrr::{DatapathCapability, Tier};
@@ -36,7 +36,8 @@ pub struct Snapshot {
     pub(crate) sites: Vec<SiteFacts>,
     pub(crate) hosts: Vec<HostFacts>,
     pub(crate) topology: Arc<Topology>,
-    digest: String,
+    edges: Vec<Vec<Edge>>,
+    digest: OnceLock<String>,
     by_name: BTreeMap<Ref<Site>, usize>,
     hosts_by_name: BTreeMap<Ref<Host>, usize>,
 }
@@ -118,18 +119,18 @@ impl Snapshot {
             sites[host.site].hosts.push(index);
         }
         let edges = edges(&inventory.links, &by_name);
-        let digest = Digest::of(&(&sites, &hosts, &edges));
         let same = before.filter(|before| before.by_name == by_name && before.topology.has(&edges));
         let topology = match same {
             Some(before) => before.topology.clone(),
-            None => Arc::new(Topology::new(edges)),
+            None => Arc::new(Topology::new(edges.clone())),
         };
         let hosts_by_name = positions(hosts.iter().map(|host| &host.name));
         Self {
             sites,
             hosts,
             topology,
-            digest,
+            edges,
+            digest: OnceLock::new(),
             by_name,
             hosts_by_name,
         }
@@ -137,7 +138,8 @@ impl Snapshot {
 
     /// A digest of all that a decision may depend on.
     pub fn digest(&self) -> &str {
-        &self.digest
+        let inputs = (&self.sites, &self.hosts, &self.edges);
+        self.digest.get_or_init(|| Digest::of(&inputs))
     }
 
     pub(crate) fn site(&self, name: &Ref<Site>) -> Option<usize> {

@@ -1,0 +1,8 @@
+//! What the orchestrator promises as a whole: the laws, and the stories in which rooms are short and hosts are lost.
+
+mod compete;
+mod hosts;
+mod laws;
+mod players;
+mod process;
+pub mod world;

@@ -1,0 +1,269 @@
+//! Hosts are lost, come back, or are forgotten: replicas move by rule only, and nothing is ever doubled.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use api::mco::AssignmentState;
+use api::{Host, Instance, Placement, READY, SYSTEM_NAMESPACE, Seconds, Workload, WorkloadRecord};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use runtime::{Runtime, Task, spawn};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::players::Agents;
+use super::process::{Ground, Process};
+use super::world::*;
+use crate::host::{Leases, RENEWAL, SILENCE_MAX};
+use crate::{orchestration, repository};
+
+/// A telco of two sites with one host each, their agents, and the control plane.
+struct Story {
+    ground: Ground,
+    agents: Agents,
+    _leases: Task<()>,
+    process: Option<Process>,
+}
+
+const HOSTS: [&str; 2] = ["bcn-1", "mad-1"];
+
+impl Story {
+    async fn begin() -> Self {
+        let ground = Ground::new();
+        let hosts = [host("mad-1", "mad", 2), host("bcn-1", "bcn", 2)];
+        ground.prepare(&hosts).await;
+        let agents = Agents::default();
+        let leases = spawn(renew(ground.clone(), agents.clone()));
+        let mut story = Self {
+            ground,
+            agents,
+            _leases: leases,
+            process: None,
+        };
+        story.restart();
+        story
+    }
+
+    /// Ends the control plane, if it runs, and starts it.
+    fn restart(&mut self) {
+        let agents = self.agents.clone();
+        let build = move |runtime: Runtime| {
+            let leases = Arc::new(Leases::new(SILENCE_MAX));
+            agents.play(orchestration(repository(runtime, leases)))
+        };
+        self.process = None;
+        self.process = Some(self.ground.start(usize::MAX, build));
+    }
+
+    async fn run(&self, workload: &Workload) -> String {
+        self.ground.create(workload).await;
+        self.ready(workload).await;
+        let places = self.places().await;
+        assert_eq!(places.len(), 1, "{places:?}");
+        places[0].1.clone()
+    }
+
+    async fn ready(&self, workload: &Workload) {
+        let is_ready = async || {
+            let found = self.ground.get(workload).await?;
+            let conditions = &found.status.as_ref()?.conditions;
+            conditions
+                .is_true_for(READY, found.metadata.generation)
+                .then_some(())
+        };
+        self.ground.until("the workload is ready", is_ready).await;
+    }
+
+    async fn host_says(&self, name: &str, ready: &str) {
+        let says = async || {
+            let hosts = self.ground.all::<Host>().await;
+            let host = hosts
+                .into_iter()
+                .find(|host| host.metadata.name.as_deref() == Some(name))?;
+            let conditions = host.status?.conditions;
+            let found = conditions.get(READY)?;
+            (found.status == ready).then_some(())
+        };
+        self.ground.until(&format!("{name} is {ready}"), says).await;
+    }
+
+    /// State and host of each assignment.
+    async fn places(&self) -> Vec<(AssignmentState, String)> {
+        let placements = self.ground.all::<Placement>().await;
+        let assignments = placements.iter().flat_map(|it| &it.spec.assignments);
+        assignments
+            .map(|item| (item.state, item.host.to_string()))
+            .collect()
+    }
+
+    async fn moved_to(&self, host: &str) {
+        let moved = async || {
+            let places = self.places().await;
+            places
+                .contains(&(AssignmentState::Active, host.to_owned()))
+                .then_some(())
+        };
+        self.ground
+            .until(&format!("it moved to {host}"), moved)
+            .await;
+    }
+
+    async fn instances(&self) -> BTreeSet<String> {
+        let instances = self.ground.all::<Instance>().await;
+        instances
+            .iter()
+            .map(|instance| instance.spec.host.to_string())
+            .collect()
+    }
+}
+
+/// Every agent that is not cut off renews its host's Lease.
+async fn renew(ground: Ground, agents: Agents) {
+    let api: Api<Lease> = Api::namespaced(ground.user.clone(), SYSTEM_NAMESPACE);
+    for host in HOSTS {
+        let lease = json!({"metadata": {"name": host}, "spec": {"holderIdentity": host}});
+        let lease = serde_json::from_value(lease).unwrap();
+        api.create(&PostParams::default(), &lease).await.unwrap();
+    }
+    let renewed = Mutex::new(0i64);
+    loop {
+        let second = {
+            let mut renewed = renewed.lock().unwrap();
+            *renewed += 1;
+            *renewed
+        };
+        let time = jiff::Timestamp::from_second(second).unwrap();
+        for host in HOSTS.into_iter().filter(|host| !agents.is_cut_off(host)) {
+            let patch = Patch::Merge(json!({"spec": {"renewTime": format!("{time:.6}")}}));
+            let done = api.patch(host, &PatchParams::default(), &patch).await;
+            // A host that was forgotten has no Lease any more.
+            drop(done);
+        }
+        sleep(RENEWAL).await;
+    }
+}
+
+fn moving(seconds: Option<u32>) -> Workload {
+    let mut workload = workload("web", 1);
+    workload.spec.migration.after_unreachable_seconds = seconds.map(Seconds);
+    workload
+}
+
+fn other(host: &str) -> &'static str {
+    HOSTS.into_iter().find(|name| *name != host).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_rule_a_replica_moves_and_its_old_host_comes_back_to_nothing() {
+    let story = Story::begin().await;
+    let web = moving(Some(30));
+    let old = story.run(&web).await;
+    let new = other(&old);
+    story.agents.cut_off(&old);
+    story.host_says(&old, "Unknown").await;
+    assert_eq!(
+        story.places().await,
+        [(AssignmentState::Active, old.clone())]
+    );
+    story.moved_to(new).await;
+    let both = BTreeSet::from([old.clone(), new.to_owned()]);
+    let replaced = async || {
+        let places = story.places().await;
+        (places.len() == 2 && story.instances().await == both).then_some(())
+    };
+    story
+        .ground
+        .until("the old place stays reserved", replaced)
+        .await;
+
+    story.agents.reconnect(&old);
+    story.host_says(&old, "True").await;
+    story.ready(&web).await;
+    assert_eq!(
+        story.places().await,
+        [(AssignmentState::Active, new.to_owned())]
+    );
+    assert_eq!(story.instances().await, BTreeSet::from([new.to_owned()]));
+    let records = story.ground.all::<WorkloadRecord>().await;
+    let open = |record: &&WorkloadRecord| record.spec.to.is_none();
+    assert_eq!((records.len(), records.iter().filter(open).count()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_rule_a_replica_stays_however_long_its_host_is_silent() {
+    let story = Story::begin().await;
+    let web = moving(None);
+    let host = story.run(&web).await;
+    story.agents.cut_off(&host);
+    story.host_says(&host, "Unknown").await;
+    sleep(Duration::from_secs(24 * 3600)).await;
+    assert_eq!(
+        story.places().await,
+        [(AssignmentState::Active, host.clone())]
+    );
+    story.agents.reconnect(&host);
+    story.ready(&web).await;
+    assert_eq!(story.instances().await, BTreeSet::from([host]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_evicts_nobody() {
+    let mut story = Story::begin().await;
+    let web = moving(Some(30));
+    let host = story.run(&web).await;
+    story.agents.cut_off(&host);
+    story.host_says(&host, "Unknown").await;
+    sleep(Duration::from_secs(20)).await;
+    story.restart();
+    story.host_says(&host, "True").await;
+    story.host_says(&host, "Unknown").await;
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(
+        story.places().await,
+        [(AssignmentState::Active, host.clone())],
+        "forty seconds in all, but not seen by one process"
+    );
+    story.moved_to(other(&host)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forgotten_host_is_waited_for_by_nobody() {
+    let story = Story::begin().await;
+    let web = moving(None);
+    let old = story.run(&web).await;
+    story.agents.cut_off(&old);
+    story.host_says(&old, "Unknown").await;
+    story.ground.delete(&host(&old, "any", 1)).await;
+    story.moved_to(other(&old)).await;
+    story.ready(&web).await;
+    let new = other(&old).to_owned();
+    assert_eq!(
+        story.places().await,
+        [(AssignmentState::Active, new.clone())]
+    );
+    assert_eq!(story.instances().await, BTreeSet::from([new]));
+    let leases: Api<Lease> = Api::namespaced(story.ground.user.clone(), SYSTEM_NAMESPACE);
+    assert!(
+        leases.get_opt(&old).await.unwrap().is_none(),
+        "its lease went with it"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workload_that_is_deleted_leaves_nothing_but_its_records() {
+    let story = Story::begin().await;
+    let web = moving(None);
+    story.run(&web).await;
+    story.ground.delete(&web).await;
+    let gone = async || story.ground.get(&web).await.is_none().then_some(());
+    story.ground.until("the workload is gone", gone).await;
+    assert!(story.places().await.is_empty() && story.instances().await.is_empty());
+    let records = story.ground.all::<WorkloadRecord>().await;
+    assert!(
+        records.len() == 1 && records[0].spec.to.is_some(),
+        "{records:?}"
+    );
+}

@@ -1,0 +1,114 @@
+//! All reconcilers of the control plane keep the laws.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use runtime::Runtime;
+use runtime::laws::{Case, Sample, World, applied, laws};
+use serde_json::{Value, json};
+
+use super::players::Agents;
+use super::world::*;
+use crate::host::Leases;
+use crate::{orchestration, repository};
+
+/// No Lease is renewed in these lives, so the host may be silent for as long as it likes.
+const NO_SILENCE: Duration = Duration::from_secs(1_000_000);
+
+fn crds() -> Vec<CustomResourceDefinition> {
+    let lease = json!({
+        "metadata": {"name": "leases.coordination.k8s.io"},
+        "spec": {
+            "group": "coordination.k8s.io", "scope": "Namespaced",
+            "names": {"kind": "Lease", "plural": "leases"},
+            "versions": [{"name": "v1", "served": true, "storage": true}],
+        },
+    });
+    let mut all = api::crds();
+    all.push(serde_json::from_value(lease).expect("a definition"));
+    all
+}
+
+fn lease(host: &str) -> Value {
+    json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": host, "namespace": api::SYSTEM_NAMESPACE},
+        "spec": {"holderIdentity": host},
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_resource_repository_keeps_the_laws() {
+    let build =
+        |runtime: Runtime, _: &Agents| repository(runtime, Arc::new(Leases::new(NO_SILENCE)));
+    let mut slower = link("mad", "bcn");
+    slower.spec.latency_micros = api::Micros(9_000);
+    laws(&Case {
+        objects: vec![
+            applied(&provider("telco")),
+            applied(&site("mad")),
+            applied(&site("bcn")),
+            applied(&stack(&["mad", "bcn"])),
+            applied(&link("mad", "bcn")),
+            lease("mad-1"),
+            applied(&host("mad-1", "mad", 4)),
+            applied(&pool(&["mad-1"])),
+            applied(&api::PlacementPolicy::new("default", Default::default())),
+        ],
+        edits: vec![applied(&slower)],
+        lively: &["Provider", "Site", "ResourcePool", "Host"],
+        sample: Sample::Seeded(40),
+        ..Case::new(crds(), Agents::default, build)
+    })
+    .await;
+}
+
+/// What decisions are taken on; nobody looks after it in these lives.
+fn fixtures() -> Vec<Value> {
+    vec![
+        applied(&provider("telco")),
+        applied(&site("mad")),
+        applied(&site("bcn")),
+        applied(&stack(&["mad", "bcn"])),
+        applied(&link("mad", "bcn")),
+        applied(&host("mad-1", "mad", 3)),
+        applied(&host("bcn-1", "bcn", 3)),
+        applied(&pool(&["mad-1", "bcn-1"])),
+    ]
+}
+
+fn orchestrated(objects: Vec<Value>, edits: Vec<Value>) -> Case<Agents> {
+    let build = |runtime: Runtime, agents: &Agents| agents.play(orchestration(runtime));
+    Case {
+        fixtures: fixtures(),
+        objects,
+        edits,
+        lasting: &["WorkloadRecord"],
+        sample: Sample::Seeded(40),
+        ..Case::new(crds(), Agents::default, build)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workload_alone_keeps_the_laws() {
+    let mut two = workload("web", 1);
+    two.spec.replicas = 2;
+    let mut one = workload("web", 2);
+    one.spec.replicas = 1;
+    let case = orchestrated(vec![applied(&two)], vec![applied(&one)]);
+    laws(&case).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_with_a_start_order_keeps_the_laws() {
+    let members = ["db", "web"];
+    let mut web = grouped("web", "shop", &members);
+    web.spec.depends_on = vec![api::Ref::new("db")];
+    let mut moved = web.clone();
+    moved.spec.eligibility.sites = vec![api::Ref::new("mad")];
+    let objects = vec![applied(&grouped("db", "shop", &members)), applied(&web)];
+    let case = orchestrated(objects, vec![applied(&moved)]);
+    assert!(case.fixtures.len() > 4 && Agents::default().left().is_empty());
+    laws(&case).await;
+}
