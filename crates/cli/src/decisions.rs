@@ -1,16 +1,19 @@
 //! Why something runs where it runs: the explanation that is stored with the decision.
 
+use std::io;
+
 use anyhow::bail;
 use api::mco::{AssignmentState, Candidate, Criterion, Explanation};
 use api::{Placement, Quantity};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
-use crate::output::{self, Output};
+use crate::output::{self, Out, Output};
 use crate::table;
 
 /// Explains the decision about a service or workload.
 pub async fn why(
+    out: Out<'_>,
     client: &Client,
     namespace: &str,
     name: &str,
@@ -30,14 +33,14 @@ pub async fn why(
         );
     };
     match output {
-        Output::Yaml | Output::Json => return output::print(&placement.spec, output),
+        Output::Yaml | Output::Json => return output::print(out, &placement.spec, output),
         Output::Name => {
-            println!("placement/{}", placement.name_any());
+            writeln!(out, "placement/{}", placement.name_any())?;
             return Ok(());
         }
         Output::Table | Output::Wide => {}
     }
-    assignments(placement);
+    assignments(out, placement)?;
     let about_all = !placement
         .spec
         .group
@@ -50,18 +53,19 @@ pub async fn why(
         .iter()
         .filter(|told| about_all || told.workload.name() == name)
     {
-        println!();
-        explain(explanation);
+        writeln!(out)?;
+        explain(out, explanation)?;
     }
     Ok(())
 }
 
-fn assignments(placement: &Placement) {
+fn assignments(out: Out<'_>, placement: &Placement) -> io::Result<()> {
     let spec = &placement.spec;
-    println!(
+    writeln!(
+        out,
         "decided {} for {} per hour, on inputs {}",
         spec.decided.0, spec.hourly_cost, spec.inputs_digest
-    );
+    )?;
     let row = |assignment: &api::mco::Assignment| {
         let state = match assignment.state {
             AssignmentState::Active => "active",
@@ -84,16 +88,18 @@ fn assignments(placement: &Placement) {
     };
     let rows: Vec<_> = spec.assignments.iter().map(row).collect();
     table::print(
+        out,
         &["replica", "site", "host", "state", "reserved", "per hour"],
         &rows,
-    );
+    )
 }
 
-fn explain(explanation: &Explanation) {
-    println!(
+fn explain(out: Out<'_>, explanation: &Explanation) -> io::Result<()> {
+    writeln!(
+        out,
         "{}: {} sites were looked at",
         explanation.workload, explanation.sites_considered
-    );
+    )?;
     let chosen = explanation
         .chosen
         .iter()
@@ -104,6 +110,7 @@ fn explain(explanation: &Explanation) {
         .map(|candidate| row("next", candidate));
     let rows: Vec<_> = chosen.chain(others).collect();
     table::print(
+        out,
         &[
             "",
             "site",
@@ -117,12 +124,17 @@ fn explain(explanation: &Explanation) {
             "wins if",
         ],
         &rows,
-    );
+    )?;
     for rejection in &explanation.rejected {
         for site in &rejection.sites {
-            println!("not {}: {:?}: {}", site.site, rejection.reason, site.detail);
+            writeln!(
+                out,
+                "not {}: {:?}: {}",
+                site.site, rejection.reason, site.detail
+            )?;
         }
     }
+    Ok(())
 }
 
 fn row(verdict: &str, candidate: &Candidate) -> Vec<String> {

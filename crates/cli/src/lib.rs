@@ -18,9 +18,11 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 pub use clap_complete::Shell;
+use kube::Client;
 
 pub use crate::access::{Access, LABORATORIES, SERVER_STATE};
-pub use crate::objects::apply;
+pub use crate::objects::{apply, apply_told};
+pub use crate::output::Out;
 use crate::output::Output;
 
 /// Client commands.
@@ -129,14 +131,44 @@ pub enum Command {
 
 /// Runs a command.
 pub async fn run(command: Command, access: &Access) -> anyhow::Result<ExitCode> {
-    let namespace = access.namespace();
     if let Command::Version = command {
-        objects::version(access).await;
+        objects::version(&mut std::io::stdout(), access).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let client = access.client().await?;
+    let (client, namespace) = (access.client().await?, access.namespace());
     match command {
-        Command::Apply { file } => objects::apply_files(&client, namespace, &file).await?,
+        Command::Logs {
+            name,
+            follow,
+            tail,
+            previous,
+        } => {
+            let which = instances::Logs {
+                follow,
+                tail,
+                previous,
+            };
+            instances::logs(&client, namespace, &name, which).await?;
+        }
+        Command::Exec {
+            name,
+            stdin,
+            command,
+        } => return instances::exec(&client, namespace, &name, stdin, &command).await,
+        command => tell(&mut std::io::stdout(), command, &client, namespace).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a command that needs no agent and writes what it has to tell.
+pub async fn tell(
+    out: Out<'_>,
+    command: Command,
+    client: &Client,
+    namespace: &str,
+) -> anyhow::Result<()> {
+    match command {
+        Command::Apply { file } => objects::apply_files(out, client, namespace, &file).await,
         Command::Get {
             kind,
             name,
@@ -150,10 +182,10 @@ pub async fn run(command: Command, access: &Access) -> anyhow::Result<ExitCode> 
                 selector,
                 namespace: (!all_namespaces).then_some(namespace),
             };
-            objects::get(&client, query, output).await?;
+            objects::get(out, client, query, output).await
         }
         Command::Describe { kind, name } => {
-            objects::describe(&client, namespace, &kind, &name).await?
+            objects::describe(out, client, namespace, &kind, &name).await
         }
         Command::Delete {
             kind,
@@ -161,42 +193,28 @@ pub async fn run(command: Command, access: &Access) -> anyhow::Result<ExitCode> 
             file,
             no_wait,
         } => match (kind, file) {
-            (Some(kind), _) => objects::delete(&client, namespace, &kind, &names, !no_wait).await?,
-            (None, Some(file)) => objects::delete_file(&client, namespace, &file, !no_wait).await?,
+            (Some(kind), _) => {
+                objects::delete(out, client, namespace, &kind, &names, !no_wait).await
+            }
+            (None, Some(file)) => {
+                objects::delete_file(out, client, namespace, &file, !no_wait).await
+            }
             (None, None) => anyhow::bail!("say what to delete: a kind and names, or --file"),
         },
-        Command::Why { name, output } => decisions::why(&client, namespace, &name, output).await?,
-        Command::Trace { name, output } => trace::trace(&client, namespace, &name, output).await?,
-        Command::Inventory { output } => resources::inventory(&client, output).await?,
+        Command::Why { name, output } => {
+            decisions::why(out, client, namespace, &name, output).await
+        }
+        Command::Trace { name, output } => {
+            trace::trace(out, client, namespace, &name, output).await
+        }
+        Command::Inventory { output } => resources::inventory(out, client, output).await,
         Command::Workloads { name, output } => {
-            resources::workloads(&client, namespace, name.as_deref(), output).await?
+            resources::workloads(out, client, namespace, name.as_deref(), output).await
         }
-        Command::Logs {
-            name,
-            follow,
-            tail,
-            previous,
-        } => {
-            instances::logs(
-                &client,
-                namespace,
-                &name,
-                instances::Logs {
-                    follow,
-                    tail,
-                    previous,
-                },
-            )
-            .await?;
+        Command::Logs { .. } | Command::Exec { .. } | Command::Version => {
+            anyhow::bail!("this command does not only ask the server")
         }
-        Command::Exec {
-            name,
-            stdin,
-            command,
-        } => return instances::exec(&client, namespace, &name, stdin, &command).await,
-        Command::Version => {}
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the completions of a shell.

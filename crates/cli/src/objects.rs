@@ -1,6 +1,6 @@
 //! Objects of any kind: apply, get, describe, delete.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::access::Access;
 use crate::kinds::{Kind, Kinds};
-use crate::output::{self, Output};
+use crate::output::{self, Out, Output};
 use crate::table;
 
 /// Who writes, as the server records it.
@@ -27,26 +27,35 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Applies what manifests say.
 pub async fn apply_files(
+    out: Out<'_>,
     client: &Client,
     namespace: &str,
     files: &[PathBuf],
 ) -> anyhow::Result<()> {
-    let kinds = Kinds::discover(client).await?;
     for file in files {
-        for document in read(file)? {
-            println!("{}", apply_one(client, &kinds, namespace, &document).await?);
-        }
+        apply_told(out, client, namespace, &read(file)?).await?;
+    }
+    Ok(())
+}
+
+/// Applies documents and says what became of each.
+pub async fn apply_told(
+    out: Out<'_>,
+    client: &Client,
+    namespace: &str,
+    documents: &[Value],
+) -> anyhow::Result<()> {
+    let kinds = Kinds::discover(client).await?;
+    for document in documents {
+        let done = apply_one(client, &kinds, namespace, document).await?;
+        writeln!(out, "{done}")?;
     }
     Ok(())
 }
 
 /// Applies documents and says nothing.
 pub async fn apply(client: &Client, documents: &[Value]) -> anyhow::Result<()> {
-    let kinds = Kinds::discover(client).await?;
-    for document in documents {
-        apply_one(client, &kinds, "default", document).await?;
-    }
-    Ok(())
+    apply_told(&mut io::sink(), client, "default", documents).await
 }
 
 /// Creates an object, or makes the fields that the document names as it says.
@@ -123,11 +132,16 @@ pub struct Query<'a> {
 }
 
 /// Shows objects.
-pub async fn get(client: &Client, query: Query<'_>, output: Output) -> anyhow::Result<()> {
+pub async fn get(
+    out: Out<'_>,
+    client: &Client,
+    query: Query<'_>,
+    output: Output,
+) -> anyhow::Result<()> {
     let kinds = Kinds::discover(client).await?;
     let kind = kinds.named(&query.kind)?;
     match output {
-        Output::Table | Output::Wide => return get_table(client, kind, &query, output).await,
+        Output::Table | Output::Wide => return get_table(out, client, kind, &query, output).await,
         Output::Yaml | Output::Json | Output::Name => {}
     }
     let api = kind.api(client, query.namespace);
@@ -142,16 +156,18 @@ pub async fn get(client: &Client, query: Query<'_>, output: Output) -> anyhow::R
     match (output, &query.name) {
         (Output::Name, _) => {
             for object in &found {
-                println!(
+                writeln!(
+                    out,
                     "{}/{}",
                     kind.resource.kind.to_lowercase(),
                     object.name_any()
-                );
+                )?;
             }
             Ok(())
         }
-        (_, Some(_)) => output::print(&found[0], output),
+        (_, Some(_)) => output::print(out, &found[0], output),
         (_, None) => output::print(
+            out,
             &serde_json::json!({"apiVersion": "v1", "kind": "List", "items": found}),
             output,
         ),
@@ -160,6 +176,7 @@ pub async fn get(client: &Client, query: Query<'_>, output: Output) -> anyhow::R
 
 /// The server knows best which columns a kind has.
 async fn get_table(
+    out: Out<'_>,
     client: &Client,
     kind: &Kind,
     query: &Query<'_>,
@@ -205,9 +222,9 @@ async fn get_table(
         .map(row)
         .collect();
     if rows.is_empty() {
-        eprintln!("no {} found", kind.resource.plural);
+        writeln!(out, "no {} found", kind.resource.plural)?;
     } else {
-        table::print(&header, &rows);
+        table::print(out, &header, &rows)?;
     }
     Ok(())
 }
@@ -236,6 +253,7 @@ pub(crate) fn escaped(text: &str) -> String {
 
 /// Shows one object, its conditions and its events.
 pub async fn describe(
+    out: Out<'_>,
     client: &Client,
     namespace: &str,
     kind: &str,
@@ -248,18 +266,19 @@ pub async fn describe(
     object["metadata"]
         .as_object_mut()
         .map(|metadata| metadata.remove("managedFields"));
-    output::print(&object, Output::Yaml)?;
+    output::print(out, &object, Output::Yaml)?;
     if let Some(conditions) = conditions.as_array() {
-        println!();
+        writeln!(out)?;
         let row = |condition: &Value| {
             ["type", "status", "reason", "message"]
                 .map(|field| cell(&condition[field]))
                 .to_vec()
         };
         table::print(
+            out,
             &["condition", "status", "reason", "message"],
             &conditions.iter().map(row).collect::<Vec<_>>(),
-        );
+        )?;
     }
     let events: Api<Event> = if kind.namespaced {
         Api::namespaced(client.clone(), namespace)
@@ -272,7 +291,7 @@ pub async fn describe(
     ));
     let events = events.list(&about).await?.items;
     if !events.is_empty() {
-        println!();
+        writeln!(out)?;
         let row = |event: &Event| {
             vec![
                 event.type_.clone(),
@@ -284,15 +303,17 @@ pub async fn describe(
             .collect()
         };
         table::print(
+            out,
             &["event", "reason", "message"],
             &events.iter().map(row).collect::<Vec<_>>(),
-        );
+        )?;
     }
     Ok(())
 }
 
 /// Deletes objects by name.
 pub async fn delete(
+    out: Out<'_>,
     client: &Client,
     namespace: &str,
     kind: &str,
@@ -305,13 +326,14 @@ pub async fn delete(
     let kinds = Kinds::discover(client).await?;
     let kind = kinds.named(kind)?;
     for name in names {
-        delete_one(client, kind, namespace, name, wait).await?;
+        delete_one(out, client, kind, namespace, name, wait).await?;
     }
     Ok(())
 }
 
 /// Deletes what a manifest names, last first.
 pub async fn delete_file(
+    out: Out<'_>,
     client: &Client,
     namespace: &str,
     file: &Path,
@@ -325,12 +347,13 @@ pub async fn delete_file(
         let namespace = document["metadata"]["namespace"]
             .as_str()
             .unwrap_or(namespace);
-        delete_one(client, kinds.of(document)?, namespace, name, wait).await?;
+        delete_one(out, client, kinds.of(document)?, namespace, name, wait).await?;
     }
     Ok(())
 }
 
 async fn delete_one(
+    out: Out<'_>,
     client: &Client,
     kind: &Kind,
     namespace: &str,
@@ -341,7 +364,7 @@ async fn delete_one(
     let what = format!("{}/{name}", kind.resource.kind.to_lowercase());
     match api.delete(name, &DeleteParams::background()).await {
         Err(kube::Error::Api(status)) if status.code == 404 => {
-            println!("{what} does not exist");
+            writeln!(out, "{what} does not exist")?;
             return Ok(());
         }
         other => drop(other.with_context(|| format!("cannot delete {what}"))?),
@@ -352,17 +375,17 @@ async fn delete_one(
         tokio::time::sleep(LOOK).await;
     }
     progress.finish_and_clear();
-    println!("{what} deleted");
+    writeln!(out, "{what} deleted")?;
     Ok(())
 }
 
 /// Prints the versions of this program and, if one answers, of the server.
-pub async fn version(access: &Access) {
-    println!("client  {}", env!("CARGO_PKG_VERSION"));
+pub async fn version(out: Out<'_>, access: &Access) -> io::Result<()> {
+    writeln!(out, "client  {}", env!("CARGO_PKG_VERSION"))?;
     let server =
         async { Ok::<_, anyhow::Error>(access.client().await?.apiserver_version().await?) };
     match server.await {
-        Ok(version) => println!("server  {}", version.git_version),
-        Err(error) => println!("server  not reached: {error:#}"),
+        Ok(version) => writeln!(out, "server  {}", version.git_version),
+        Err(error) => writeln!(out, "server  not reached: {error:#}"),
     }
 }

@@ -1,7 +1,12 @@
-//! The forms in which objects are shown.
+//! The forms in which objects are shown, and where to.
+
+use std::io;
 
 use clap::ValueEnum;
 use serde::Serialize;
+
+/// Where a command writes what it has to tell.
+pub type Out<'a> = &'a mut (dyn io::Write + Send);
 
 /// How to show what is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,10 +24,10 @@ pub enum Output {
 }
 
 /// Prints as YAML or JSON.
-pub fn print(value: &impl Serialize, output: Output) -> anyhow::Result<()> {
+pub fn print(out: Out<'_>, value: &impl Serialize, output: Output) -> anyhow::Result<()> {
     match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(value)?),
-        _ => print!("{}", serde_saphyr::to_string(value)?),
+        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(value)?)?,
+        _ => write!(out, "{}", serde_saphyr::to_string(value)?)?,
     }
     Ok(())
 }

@@ -5,19 +5,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
-use crate::output::{self, Output};
+use crate::output::{self, Out, Output};
 use crate::table;
 
 /// Shows what sites have, what is reserved and what is free.
-pub async fn inventory(client: &Client, output: Output) -> anyhow::Result<()> {
+pub async fn inventory(out: Out<'_>, client: &Client, output: Output) -> anyhow::Result<()> {
     let sites: Api<Site> = Api::all(client.clone());
     let sites = sites.list(&ListParams::default()).await?.items;
     match output {
-        Output::Yaml | Output::Json => return output::print(&sites, output),
+        Output::Yaml | Output::Json => return output::print(out, &sites, output),
         Output::Name => {
-            sites
-                .iter()
-                .for_each(|site| println!("site/{}", site.name_any()));
+            for site in &sites {
+                writeln!(out, "site/{}", site.name_any())?;
+            }
             return Ok(());
         }
         Output::Table | Output::Wide => {}
@@ -57,12 +57,13 @@ pub async fn inventory(client: &Client, output: Output) -> anyhow::Result<()> {
         "memory has/reserved/free",
         "ready",
     ];
-    table::print(&header, &sites.iter().map(row).collect::<Vec<_>>());
+    table::print(out, &header, &sites.iter().map(row).collect::<Vec<_>>())?;
     Ok(())
 }
 
 /// Shows what ran where, latest first.
 pub async fn workloads(
+    out: Out<'_>,
     client: &Client,
     namespace: &str,
     name: Option<&str>,
@@ -82,11 +83,11 @@ pub async fn workloads(
             .then_with(|| a.name_any().cmp(&b.name_any()))
     });
     match output {
-        Output::Yaml | Output::Json => return output::print(&records, output),
+        Output::Yaml | Output::Json => return output::print(out, &records, output),
         Output::Name => {
-            records
-                .iter()
-                .for_each(|record| println!("workloadrecord/{}", record.name_any()));
+            for record in &records {
+                writeln!(out, "workloadrecord/{}", record.name_any())?;
+            }
             return Ok(());
         }
         Output::Table | Output::Wide => {}
@@ -108,10 +109,11 @@ pub async fn workloads(
         ]
     };
     table::print(
+        out,
         &[
             "replica", "site", "host", "artefact", "from", "to", "per hour",
         ],
         &records.iter().map(row).collect::<Vec<_>>(),
-    );
+    )?;
     Ok(())
 }

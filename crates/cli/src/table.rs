@@ -1,8 +1,12 @@
 //! Tables for people: columns as wide as their longest cell.
 
+use std::io;
+
+use crate::output::Out;
+
 /// Prints rows under a header; nothing is cut.
-pub fn print(header: &[&str], rows: &[Vec<String>]) {
-    print!("{}", render(header, rows));
+pub fn print(out: Out<'_>, header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+    out.write_all(render(header, rows).as_bytes())
 }
 
 fn render(header: &[&str], rows: &[Vec<String>]) -> String {

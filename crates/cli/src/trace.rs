@@ -1,6 +1,7 @@
 //! The hops of a chain, both ways, with what the segment at the end of each has counted.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::Ipv6Addr;
 
 use anyhow::bail;
@@ -10,7 +11,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
 
-use crate::output::{self, Output};
+use crate::output::{self, Out, Output};
 use crate::table;
 
 /// A hop and its counters.
@@ -25,6 +26,7 @@ struct Traced {
 
 /// Shows the hops of a chain, or of all chains of a service.
 pub async fn trace(
+    out: Out<'_>,
     client: &Client,
     namespace: &str,
     name: &str,
@@ -50,15 +52,15 @@ pub async fn trace(
         }
     }
     match output {
-        Output::Yaml | Output::Json => output::print(&traced, output),
+        Output::Yaml | Output::Json => output::print(out, &traced, output),
         Output::Name => {
-            chains
-                .iter()
-                .for_each(|chain| println!("servicefunctionchain/{}", chain.name_any()));
+            for chain in &chains {
+                writeln!(out, "servicefunctionchain/{}", chain.name_any())?;
+            }
             Ok(())
         }
         Output::Table | Output::Wide => {
-            print(&chains, &traced);
+            print(out, &chains, &traced)?;
             Ok(())
         }
     }
@@ -99,13 +101,14 @@ async fn counters(client: &Client, host: &str) -> BTreeMap<Ipv6Addr, SidCounters
         .collect()
 }
 
-fn print(chains: &[ServiceFunctionChain], traced: &[Traced]) {
+fn print(out: Out<'_>, chains: &[ServiceFunctionChain], traced: &[Traced]) -> io::Result<()> {
     for chain in chains {
         let available = chain
             .status
             .as_ref()
             .is_some_and(|status| status.conditions.is_true(AVAILABLE));
-        println!(
+        writeln!(
+            out,
             "chain {} is {}",
             chain.name_any(),
             if available {
@@ -113,7 +116,7 @@ fn print(chains: &[ServiceFunctionChain], traced: &[Traced]) {
             } else {
                 "not available"
             }
-        );
+        )?;
         let row = |traced: &Traced| {
             let direction = match traced.hop.direction {
                 Direction::Forward => "forward",
@@ -145,10 +148,12 @@ fn print(chains: &[ServiceFunctionChain], traced: &[Traced]) {
             .map(row)
             .collect();
         table::print(
+            out,
             &[
                 "way", "to", "host", "segment", "applied", "packets", "bytes",
             ],
             &rows,
-        );
+        )?;
     }
+    Ok(())
 }
