@@ -4,6 +4,9 @@
 //! in-memory storage everything happens within the call. Storage's answers hold the engine and never the storage, so
 //! that the thread that answers is never the one that closes it.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use jiff::Timestamp;

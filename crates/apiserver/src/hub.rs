@@ -152,3 +152,101 @@ impl Index {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::object::Key;
+    use crate::selection::{FieldSelector, LabelSelector};
+
+    const AGENTS: usize = 10_000;
+
+    fn home() -> Arc<Home> {
+        Arc::new(Home {
+            group: "g".to_owned(),
+            plural: "things".to_owned(),
+        })
+    }
+
+    fn object(name: &str, host: &str) -> Arc<Object> {
+        let key = Key {
+            home: home(),
+            namespace: "ns".to_owned(),
+            name: name.to_owned(),
+        };
+        let value = json!({"metadata": {"labels": {"host": host}}, "spec": {"host": host}});
+        Arc::new(Object::at(key, 1, value))
+    }
+
+    fn select(path: &str, value: &str) -> Selection {
+        let fields = FieldSelector::default().and(path, value);
+        Selection {
+            fields,
+            ..Selection::all(home())
+        }
+    }
+
+    fn received(receiver: &mut mpsc::Receiver<Seen>) -> Vec<Change> {
+        std::iter::from_fn(|| receiver.try_recv().ok())
+            .map(|(change, _)| change)
+            .collect()
+    }
+
+    #[test]
+    fn a_change_looks_only_at_those_it_may_concern() {
+        let mut hub = Hub::default();
+        let mut watches: Vec<_> = (0..AGENTS)
+            .map(|n| hub.open(select("spec.host", &format!("h{n}"))))
+            .collect();
+        let (old, new) = (object("a", "h7"), object("a", "h8"));
+        let event = Event::new(Change::Modified, Some(old), new);
+        assert_eq!(hub.homes[&home()].concerned(&event).len(), 2);
+        hub.tell(&event);
+        assert_eq!(received(&mut watches[7].1), [Change::Deleted]);
+        assert_eq!(received(&mut watches[8].1), [Change::Added]);
+        assert_eq!(received(&mut watches[9].1), []);
+        for (id, _) in &watches {
+            hub.close(*id);
+        }
+        assert_eq!(
+            (hub.len(), hub.homes.len()),
+            (0, 0),
+            "closed watches leave nothing"
+        );
+    }
+
+    #[test]
+    fn every_kind_of_selection_hears_its_changes() {
+        let mut hub = Hub::default();
+        let labels = LabelSelector::parse("host=h1").expect("a selector");
+        let selections = [
+            Selection::all(home()),
+            Selection {
+                namespace: Some("ns".to_owned()),
+                ..Selection::all(home())
+            },
+            Selection {
+                namespace: Some("other".to_owned()),
+                ..Selection::all(home())
+            },
+            select("metadata.name", "a"),
+            select("metadata.name", "b"),
+            Selection {
+                labels,
+                ..Selection::all(home())
+            },
+        ];
+        let mut watches: Vec<_> = selections.map(|selection| hub.open(selection)).into();
+        let mut thing = json!({"metadata": {"name": "a", "labels": {"host": "h1"}}});
+        thing["spec"]["host"] = "h1".into();
+        let object = Arc::new(Object::at(object("a", "h1").key.clone(), 2, thing));
+        hub.tell(&Event::new(Change::Added, None, object));
+        let heard: Vec<usize> = watches
+            .iter_mut()
+            .map(|(_, receiver)| received(receiver).len())
+            .collect();
+        assert_eq!(heard, [1, 1, 0, 1, 0, 1]);
+    }
+}

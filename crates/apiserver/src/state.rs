@@ -165,6 +165,9 @@ impl State {
     /// Storage failed: nothing that is on its way will ever be visible, and no write is taken any more.
     pub(crate) fn fail(&mut self, error: &store::Error) {
         self.broken = Some(error.clone());
+        self.pending.clear();
+        self.in_flight.clear();
+        self.outbox.clear();
         for waiter in mem::take(&mut self.waiters).into_values().flatten() {
             let _ = waiter.send(Err(error.clone()));
         }

@@ -1,0 +1,195 @@
+//! Durable before visible: with a storage that answers when the test wants.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use crate::access::Identity;
+use crate::server::Server;
+use crate::store::{Batch, Done, Error, Loaded, Storage};
+
+/// Keeps answers back, except for those to what the server writes at its start.
+#[derive(Clone, Default)]
+struct Held(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    holding: bool,
+    batches: Vec<(Batch, Done)>,
+}
+
+impl Storage for Held {
+    fn load(&self) -> Result<Loaded, Error> {
+        Ok(Loaded::default())
+    }
+
+    fn commit(&self, batch: Batch, done: Done) {
+        let mut kept = self.0.lock().expect("no test panics with it");
+        if kept.holding {
+            kept.batches.push((batch, done));
+            return;
+        }
+        drop(kept);
+        done(Ok(()));
+    }
+}
+
+impl Held {
+    /// Answers what was submitted, oldest first; answers with the revisions.
+    fn release(&self, result: &Result<(), Error>) -> Vec<u64> {
+        let batches = std::mem::take(&mut self.0.lock().expect("no test panics with it").batches);
+        let answer = |(batch, done): (Batch, Done)| {
+            done(result.clone());
+            batch.revision
+        };
+        batches.into_iter().map(answer).collect()
+    }
+}
+
+fn server() -> (Server, Held) {
+    let held = Held::default();
+    let server = Server::builder()
+        .storage(held.clone())
+        .seed(1)
+        .build()
+        .expect("a server");
+    held.0.lock().expect("no test panics with it").holding = true;
+    (server, held)
+}
+
+async fn call(
+    server: Server,
+    method: &'static str,
+    path: &'static str,
+    body: Value,
+) -> (u16, Value) {
+    let content_type = if method == "PATCH" {
+        "application/merge-patch+json"
+    } else {
+        "application/json"
+    };
+    let body = Full::new(Bytes::from(body.to_string()));
+    let request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", content_type);
+    let response = server
+        .serve(
+            &Identity::Admin("test".to_owned()),
+            request.body(body).expect("a request"),
+        )
+        .await;
+    let code = response.status().as_u16();
+    let body = http_body_util::BodyExt::collect(response.into_body())
+        .await
+        .expect("a body")
+        .to_bytes();
+    (code, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const A: &str = "/api/v1/namespaces/default/configmaps/a";
+
+fn map() -> Value {
+    json!({"metadata": {"name": "a"}, "data": {"n": "1"}})
+}
+
+#[tokio::test]
+async fn nothing_is_shown_before_it_is_durable() {
+    let (server, held) = server();
+    let before = server.revision();
+    let mut create = Box::pin(call(server.clone(), "POST", MAPS, map()));
+    assert!(
+        (&mut create).now_or_never().is_none(),
+        "not durable, so not answered"
+    );
+    assert_eq!(call(server.clone(), "GET", A, Value::Null).await.0, 404);
+    let mut patch = Box::pin(call(
+        server.clone(),
+        "PATCH",
+        A,
+        json!({"data": {"n": "2"}}),
+    ));
+    assert!(
+        (&mut patch).now_or_never().is_none(),
+        "it builds on what is not durable"
+    );
+    let mut no_op = Box::pin(call(
+        server.clone(),
+        "PATCH",
+        A,
+        json!({"data": {"n": "2"}}),
+    ));
+    assert!(
+        (&mut no_op).now_or_never().is_none(),
+        "even what changes nothing waits for what it saw"
+    );
+    assert_eq!(call(server.clone(), "POST", MAPS, map()).await.0, 409);
+    assert_eq!(
+        (
+            server.revision(),
+            server.events_since(before).expect("kept").len()
+        ),
+        (before, 0)
+    );
+    assert_eq!(held.release(&Ok(())), [before + 1, before + 2]);
+    assert_eq!(create.await.1["data"]["n"], "1");
+    assert_eq!(patch.await.1["data"]["n"], "2");
+    assert_eq!(
+        no_op.await.1["metadata"]["resourceVersion"],
+        (before + 2).to_string()
+    );
+    assert_eq!(
+        call(server.clone(), "GET", A, Value::Null).await.1["data"]["n"],
+        "2"
+    );
+    assert_eq!(server.events_since(before).expect("kept").len(), 2);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_loses_nothing() {
+    let (server, held) = server();
+    let mut create = Box::pin(call(server.clone(), "POST", MAPS, map()));
+    assert!((&mut create).now_or_never().is_none());
+    drop(create);
+    held.release(&Ok(()));
+    assert_eq!(call(server.clone(), "GET", A, Value::Null).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_storage_that_fails_ends_writing_and_not_reading() {
+    let (server, held) = server();
+    let mut create = Box::pin(call(server.clone(), "POST", MAPS, map()));
+    assert!((&mut create).now_or_never().is_none());
+    held.release(&Err(Error::new("the disk is gone")));
+    let (code, status) = create.await;
+    assert_eq!(code, 500);
+    assert!(
+        !status["message"]
+            .as_str()
+            .expect("a message")
+            .contains("disk"),
+        "the cause is for the log"
+    );
+    assert_eq!(call(server.clone(), "GET", A, Value::Null).await.0, 404);
+    assert_eq!(call(server.clone(), "POST", MAPS, map()).await.0, 500);
+    assert_eq!(
+        call(
+            server.clone(),
+            "GET",
+            "/api/v1/namespaces/default",
+            Value::Null
+        )
+        .await
+        .0,
+        200
+    );
+    assert_eq!(
+        call(server.clone(), "GET", "/readyz", Value::Null).await.0,
+        503
+    );
+    assert_eq!(call(server, "GET", "/livez", Value::Null).await.0, 200);
+}
