@@ -17,7 +17,9 @@ impl Handle {
     /// Registers a process.
     pub(crate) fn new(process: Process) -> io::Result<Self> {
         // SAFETY: the process owns its descriptor, and nothing can take it out of the registration, which ends first.
-        unsafe { AsyncFd::register(process) }.map(Self).map_err(Into::into)
+        unsafe { AsyncFd::register(process) }
+            .map(Self)
+            .map_err(Into::into)
     }
 
     /// The process.

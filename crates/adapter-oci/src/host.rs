@@ -103,6 +103,7 @@ impl Host {
             tracing::warn!(key, "removed a control group of no known container");
             all.child(&key).remove(crate::supervisor::KILL_LIMIT)?;
         }
+        all.remove_if_empty();
         let prefix = self.namespace_prefix();
         for name in linux::netns::list(&prefix)? {
             // The names of a host `a-b` begin with those of a host `a`: what follows must be nothing but a key.

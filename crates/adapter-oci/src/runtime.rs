@@ -70,6 +70,16 @@ impl OciRuntime {
             })
     }
 
+    /// Ends the supervision and waits for that; the containers go on.
+    pub async fn close(self) {
+        let containers = std::mem::take(&mut *self.lock());
+        for mut container in containers.into_values() {
+            container.task.abort();
+            // An error says that it was aborted, which is what was asked for.
+            let _ = (&mut container.task).await;
+        }
+    }
+
     fn resume(&self, record: Record) -> io::Result<()> {
         let folder = self.host.folder(&key(&record.id));
         let wanted = Wanted {

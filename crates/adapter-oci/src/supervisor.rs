@@ -135,13 +135,13 @@ impl Supervisor {
     /// Watches a run to its end, or ends it.
     async fn live_and_end(&mut self, run: Run, adopted: bool) -> (Over, Duration) {
         let over = self.live(&run, adopted).await;
-        if matches!(over, Over::Unwell(_) | Over::NewFiles | Over::Removing) {
-            self.update(|state| {
-                state.ready = false;
-                if matches!(over, Over::Removing) {
-                    state.phase = ContainerPhase::Stopping;
-                }
-            });
+        self.update(|state| {
+            state.ready = false;
+            if matches!(over, Over::Removing) {
+                state.phase = ContainerPhase::Stopping;
+            }
+        });
+        if !matches!(over, Over::Ended(_)) {
             self.stop(&run).await;
         }
         (over, run.lasted())
@@ -167,7 +167,7 @@ impl Supervisor {
         let mut wanted = self.wanted.clone();
         tokio::select! {
             () = sleep(pause) => {}
-            _ = wanted.changed() => {}
+            Ok(()) = wanted.changed() => {}
         }
     }
 

@@ -233,8 +233,14 @@ impl Group {
         loop {
             seen.append(&mut self.kill());
             let outcome = self.remove_folders();
-            // Zombies that became ours (sub-reaper) hold their namespaces until they are reaped.
-            seen.retain(|pid| !reaped(*pid));
+            if outcome.is_ok() {
+                // Zombies that became ours (sub-reaper) hold their namespaces until they are reaped.
+                seen = seen
+                    .iter()
+                    .copied()
+                    .filter(|pid| !is_over(*pid, &seen))
+                    .collect();
+            }
             match outcome {
                 Ok(()) if seen.is_empty() => return Ok(()),
                 _ if started.elapsed() < limit => std::thread::sleep(PAUSE),
@@ -333,11 +339,21 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
     found.push(folder.to_owned());
 }
 
-/// Whether a process is no child of ours, or was one and has been reaped now.
-fn reaped(pid: i32) -> bool {
+/// Whether nothing has to be waited for any more: the process was reaped, now or before, or is somebody else's to reap. One
+/// whose parent is about to end too may become ours yet.
+fn is_over(pid: i32, others: &BTreeSet<i32>) -> bool {
     match waitpid(Pid::from_raw(pid), WaitOptions::NOHANG) {
-        Ok(None) => false,
-        Ok(Some(_)) => true,
-        Err(errno) => errno == Errno::CHILD,
+        Ok(reaped) => reaped.is_some(),
+        Err(errno) => {
+            errno == Errno::CHILD && !parent(pid).is_some_and(|pid| others.contains(&pid))
+        }
     }
+}
+
+/// The parent of a process; `None` if there is no such process any more.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold spaces and parentheses itself; state and parent follow it.
+    let after_name = stat.get(stat.rfind(')')? + 2..)?;
+    after_name.split(' ').nth(1)?.parse().ok()
 }

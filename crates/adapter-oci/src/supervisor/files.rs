@@ -102,6 +102,7 @@ impl Supervisor {
             }
             Proof::Refused(why) => self.put_back(run, why).await,
             Proof::Over(Over::Ended(why)) => {
+                self.update(|state| state.ready = false);
                 self.refuse(why.clone());
                 Some(Over::Ended(why))
             }
@@ -137,7 +138,7 @@ impl Supervisor {
         let mut wanted = self.wanted.clone();
         tokio::select! {
             () = run.ended() => Proof::Over(Over::Ended(self.how_it_ended(run))),
-            _ = wanted.wait_for(|wanted| wanted.removing) => Proof::Over(Over::Removing),
+            Ok(_) = wanted.wait_for(|wanted| wanted.removing) => Proof::Over(Over::Removing),
             proof = self.settle() => proof,
         }
     }

@@ -48,11 +48,8 @@ impl Supervisor {
             why = self.unwell() => Some(Over::Unwell(why)),
             never = self.watch_readiness() => match never {},
             never = self.mend_network() => match never {},
-            changed = wanted.changed() => match changed {
-                Ok(()) => None,
-                // The runtime is gone: the containers go on without it.
-                Err(_) => std::future::pending().await,
-            },
+            // An error means that the runtime is gone: the container goes on without it.
+            Ok(()) = wanted.changed() => None,
         }
     }
 

@@ -76,12 +76,18 @@ impl Bed {
 
     /// Opens the runtime; an earlier one is dropped, as when an agent ends.
     pub async fn open(&mut self) {
-        self.runtime = None;
-        self.runtime = Some(OciRuntime::open(self.config()).await.expect("the runtime opens"));
+        self.close().await;
+        self.runtime = Some(
+            OciRuntime::open(self.config())
+                .await
+                .expect("the runtime opens"),
+        );
     }
 
-    pub fn close(&mut self) {
-        self.runtime = None;
+    pub async fn close(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.close().await;
+        }
     }
 
     pub fn runtime(&self) -> &OciRuntime {
@@ -159,7 +165,10 @@ impl Bed {
             if logs.contains(what) {
                 return logs;
             }
-            assert!(Instant::now() < end, "{id} did not write {what:?}: {logs:?}");
+            assert!(
+                Instant::now() < end,
+                "{id} did not write {what:?}: {logs:?}"
+            );
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -169,7 +178,12 @@ impl Bed {
         self.exec_with(id, &["/bin/sh", "-c", line], "").await
     }
 
-    pub async fn exec_with(&self, id: &ContainerId, command: &[&str], input: &str) -> (String, String, i32) {
+    pub async fn exec_with(
+        &self,
+        id: &ContainerId,
+        command: &[&str],
+        input: &str,
+    ) -> (String, String, i32) {
         let input = Bytes::copy_from_slice(input.as_bytes());
         let request = ExecRequest {
             command: command.iter().map(|word| (*word).to_owned()).collect(),
@@ -185,7 +199,11 @@ impl Bed {
             }
         }
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
-        (text(out), text(err), status.expect("the last item is the status"))
+        (
+            text(out),
+            text(err),
+            status.expect("the last item is the status"),
+        )
     }
 
     /// Removes all containers and proves that nothing is left of them.
@@ -193,7 +211,7 @@ impl Bed {
         for id in self.runtime().list().await.expect("listed") {
             self.remove(&id).await;
         }
-        self.close();
+        self.close().await;
         assert_eq!(self.leftovers(), BTreeSet::new());
     }
 
@@ -206,18 +224,36 @@ impl Bed {
             left.insert(format!("group {}", group.path()));
         }
         left.extend(netns::list(&format!("groma-{}-", self.host)).expect("listed"));
-        let router = netns::open(&format!("{}-router", self.host)).expect("opened").expect("there");
-        let links = linux::Netlink::open(&router).expect("opened").links().expect("listed");
-        left.extend(links.into_iter().map(|link| link.name).filter(|name| name.starts_with("gt")));
+        let router = netns::open(&format!("{}-router", self.host))
+            .expect("opened")
+            .expect("there");
+        let links = linux::Netlink::open(&router)
+            .expect("opened")
+            .links()
+            .expect("listed");
+        left.extend(
+            links
+                .into_iter()
+                .map(|link| link.name)
+                .filter(|name| name.starts_with("gt")),
+        );
         left.extend(self.processes());
         let state = self.place.path().join("state");
         for folder in ["containers", "removed"] {
-            let entries = fs::read_dir(state.join(folder)).into_iter().flatten().flatten();
+            let entries = fs::read_dir(state.join(folder))
+                .into_iter()
+                .flatten()
+                .flatten();
             left.extend(entries.map(|entry| entry.path().display().to_string()));
         }
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read");
         let own = state.to_string_lossy().into_owned();
-        left.extend(mounts.lines().filter(|line| line.contains(&own)).map(str::to_owned));
+        left.extend(
+            mounts
+                .lines()
+                .filter(|line| line.contains(&own))
+                .map(str::to_owned),
+        );
         left
     }
 
@@ -237,7 +273,7 @@ impl Bed {
         found
     }
 
-    /// How many first processes of a container there are.
+    /// The processes of each container, its shim included.
     pub fn groups(&self) -> BTreeMap<String, BTreeSet<i32>> {
         let hierarchies = Hierarchies::detect().expect("control groups");
         let all = format!("groma/{}", self.host);
@@ -255,9 +291,14 @@ impl Drop for Bed {
     fn drop(&mut self) {
         self.runtime = None;
         if let Ok(hierarchies) = Hierarchies::detect() {
-            let _ = hierarchies.group(&format!("groma/{}", self.host)).remove(LIMIT);
+            let _ = hierarchies
+                .group(&format!("groma/{}", self.host))
+                .remove(LIMIT);
         }
-        for prefix in [format!("groma-{}-", self.host), format!("{}-router", self.host)] {
+        for prefix in [
+            format!("groma-{}-", self.host),
+            format!("{}-router", self.host),
+        ] {
             for name in netns::list(&prefix).unwrap_or_default() {
                 let _ = netns::delete(&name);
             }

@@ -16,9 +16,10 @@ pub struct Wish {
     pub stop_signal: Option<&'static str>,
 }
 
-const PROGRAMS: [&str; 28] = [
-    "sh", "cat", "chmod", "chown", "date", "dd", "echo", "env", "grep", "head", "hostname", "httpd", "id", "ip", "kill",
-    "ls", "mkdir", "mount", "nc", "ping", "seq", "sleep", "tail", "test", "touch", "true", "unshare", "wget",
+const PROGRAMS: [&str; 29] = [
+    "sh", "cat", "chmod", "chown", "date", "dd", "echo", "env", "grep", "head", "hostname",
+    "httpd", "id", "ip", "kill", "ls", "mkdir", "mount", "nc", "ping", "rm", "seq", "sleep",
+    "tail", "test", "touch", "true", "unshare", "wget",
 ];
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:1234:1235:web:/tmp:/bin/sh\n";
@@ -49,10 +50,18 @@ pub fn write(images: &Path, name: &str, wish: &Wish) -> String {
         "config": blob(&blobs, "application/vnd.oci.image.config.v1+json", configuration.to_string().as_bytes()),
         "layers": [blob(&blobs, "application/vnd.oci.image.layer.v1.tar+gzip", &gzip.finish().expect("finished"))],
     });
-    let manifest = blob(&blobs, "application/vnd.oci.image.manifest.v1+json", manifest.to_string().as_bytes());
+    let manifest = blob(
+        &blobs,
+        "application/vnd.oci.image.manifest.v1+json",
+        manifest.to_string().as_bytes(),
+    );
     let index = json!({"schemaVersion": 2, "manifests": [manifest]});
     fs::write(folder.join("index.json"), index.to_string()).expect("written");
-    fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("written");
+    fs::write(
+        folder.join("oci-layout"),
+        r#"{"imageLayoutVersion":"1.0.0"}"#,
+    )
+    .expect("written");
     manifest["digest"].as_str().expect("a digest").to_owned()
 }
 
@@ -69,16 +78,51 @@ fn layer() -> Vec<u8> {
     for folder in ["bin", "etc", "tmp", "root"] {
         add(&mut builder, EntryType::Directory, folder, 0o755, b"", "");
     }
-    add(&mut builder, EntryType::Regular, "bin/busybox", 0o755, &busybox, "");
-    add(&mut builder, EntryType::Regular, "etc/passwd", 0o644, PASSWD.as_bytes(), "");
-    add(&mut builder, EntryType::Regular, "etc/group", 0o644, GROUP.as_bytes(), "");
+    add(
+        &mut builder,
+        EntryType::Regular,
+        "bin/busybox",
+        0o755,
+        &busybox,
+        "",
+    );
+    add(
+        &mut builder,
+        EntryType::Regular,
+        "etc/passwd",
+        0o644,
+        PASSWD.as_bytes(),
+        "",
+    );
+    add(
+        &mut builder,
+        EntryType::Regular,
+        "etc/group",
+        0o644,
+        GROUP.as_bytes(),
+        "",
+    );
     for program in PROGRAMS {
-        add(&mut builder, EntryType::Symlink, &format!("bin/{program}"), 0o777, b"", "busybox");
+        add(
+            &mut builder,
+            EntryType::Symlink,
+            &format!("bin/{program}"),
+            0o777,
+            b"",
+            "busybox",
+        );
     }
     builder.into_inner().expect("finished")
 }
 
-fn add(builder: &mut Builder<Vec<u8>>, kind: EntryType, path: &str, mode: u32, content: &[u8], target: &str) {
+fn add(
+    builder: &mut Builder<Vec<u8>>,
+    kind: EntryType,
+    path: &str,
+    mode: u32,
+    content: &[u8],
+    target: &str,
+) {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(mode);
@@ -86,13 +130,20 @@ fn add(builder: &mut Builder<Vec<u8>>, kind: EntryType, path: &str, mode: u32, c
     header.set_gid(0);
     header.set_size(content.len() as u64);
     match kind {
-        EntryType::Symlink => builder.append_link(&mut header, path, target).expect("appended"),
-        _ => builder.append_data(&mut header, path, content).expect("appended"),
+        EntryType::Symlink => builder
+            .append_link(&mut header, path, target)
+            .expect("appended"),
+        _ => builder
+            .append_data(&mut header, path, content)
+            .expect("appended"),
     }
 }
 
 fn digest(content: &[u8]) -> String {
-    let hex = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = Sha256::digest(content)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>();
     format!("sha256:{hex}")
 }
 

@@ -1,5 +1,11 @@
 //! Real containers: `adapter-oci` with runc, control groups, namespaces and a small image made here.
 
 mod bed;
+mod files;
 mod image;
+mod kill;
+mod life;
+mod limits;
+mod network;
+mod output;
 mod start;

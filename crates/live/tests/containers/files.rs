@@ -1,0 +1,184 @@
+//! Configuration files: given while it runs, refused, and put back.
+
+use std::collections::BTreeMap;
+
+use adapter::{ContainerRuntime, ContainerSpec};
+use api::Seconds;
+use api::wdm::{OnChange, Probe, ProbeAction};
+
+use crate::bed::{Bed, script};
+
+const PATH: &str = "/etc/web/mode";
+
+fn with_file(mut spec: ContainerSpec, content: &str) -> ContainerSpec {
+    spec.files = BTreeMap::from([(PATH.to_owned(), content.as_bytes().to_vec())]);
+    spec
+}
+
+/// Applies its file when asked to by SIGHUP, and ends if it does not like it.
+fn signalled(content: &str) -> ContainerSpec {
+    let line = format!(
+        "load() {{ grep -q bad {PATH} && exit 9; echo loaded $(cat {PATH}); }}; trap load HUP; load; while :; do sleep 0.05; done"
+    );
+    let mut spec = with_file(script(&line), content);
+    spec.on_change = OnChange::Signal {
+        signal: "SIGHUP".to_owned(),
+    };
+    spec
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_applies_new_files_in_place() {
+    let Some(bed) = Bed::new().await else { return };
+    let a = bed.run("a", &signalled("one")).await;
+    bed.logged(&a, "loaded one").await;
+    let next = signalled("two");
+    bed.runtime().ensure(&a, &next).await.expect("taken");
+    let digest = Some(next.files_digest());
+    let state = bed
+        .until(&a, "applied", |state| state.files.applied == digest)
+        .await;
+    bed.logged(&a, "loaded two").await;
+    assert_eq!((state.restarts, state.files.refused), (0, None));
+    assert_ne!(
+        bed.exec(&a, &format!("echo x > {PATH}")).await.2,
+        0,
+        "read-only inside"
+    );
+    bed.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_end_it_are_put_back() {
+    let Some(bed) = Bed::new().await else { return };
+    let good = signalled("one");
+    let a = bed.run("a", &good).await;
+    bed.logged(&a, "loaded one").await;
+    let bad = signalled("bad");
+    bed.runtime().ensure(&a, &bad).await.expect("taken");
+    let state = bed
+        .until(&a, "refused and back", |state| {
+            state.files.refused.is_some() && state.ready
+        })
+        .await;
+    let refused = state.files.refused.expect("refused");
+    assert_eq!(
+        (refused.digest, refused.why.as_str()),
+        (bad.files_digest(), "exit status 9")
+    );
+    assert_eq!(state.files.applied, Some(good.files_digest()));
+    assert_eq!(bed.exec(&a, &format!("cat {PATH}")).await.0, "one");
+    bed.runtime().ensure(&a, &good).await.expect("taken");
+    bed.until(&a, "not refused any more", |state| {
+        state.files.refused.is_none()
+    })
+    .await;
+    bed.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_applies_new_files_and_puts_back_what_never_gets_ready() {
+    let Some(bed) = Bed::new().await else { return };
+    let spec = |content: &str| {
+        let mut spec = with_file(
+            script(&format!("grep -q bad {PATH} && exit 8; exec sleep 1000")),
+            content,
+        );
+        spec.execution.readiness = Some(Probe {
+            action: ProbeAction::Exec {
+                command: ["/bin/sh", "-c", &format!("cat {PATH}")]
+                    .map(str::to_owned)
+                    .to_vec(),
+            },
+            period_seconds: Seconds(1),
+            timeout_seconds: Seconds(1),
+            failure_threshold: 1,
+        });
+        spec
+    };
+    let a = bed.run("a", &spec("one")).await;
+    bed.runtime().ensure(&a, &spec("two")).await.expect("taken");
+    let digest = Some(spec("two").files_digest());
+    let state = bed
+        .until(&a, "applied", |state| {
+            state.files.applied == digest && state.ready
+        })
+        .await;
+    assert_eq!(state.restarts, 0, "asked for, so not counted");
+    assert_eq!(bed.exec(&a, &format!("cat {PATH}")).await.0, "two");
+    bed.runtime().ensure(&a, &spec("bad")).await.expect("taken");
+    let state = bed
+        .until(&a, "refused and back", |state| {
+            state.files.refused.is_some() && state.ready
+        })
+        .await;
+    assert_eq!(state.files.refused.expect("refused").why, "exit status 8");
+    assert_eq!(bed.exec(&a, &format!("cat {PATH}")).await.0, "two");
+    bed.finish().await;
+}
+
+/// Answers a POST with what its file says.
+fn asked(content: &str) -> ContainerSpec {
+    let answer = format!("#!/bin/sh\necho \"Status: $(cat {PATH})\"; echo; echo because\n");
+    let line = format!(
+        "mkdir -p /tmp/www/cgi-bin; printf '%s' '{answer}' > /tmp/www/cgi-bin/reload; chmod 755 /tmp/www/cgi-bin/reload; httpd -p '[::]:8082' -h /tmp/www; exec sleep 1000"
+    );
+    let mut spec = with_file(script(&line), content);
+    spec.on_change = OnChange::Http {
+        port: 8082,
+        path: "/cgi-bin/reload".to_owned(),
+    };
+    spec.execution.readiness = Some(Probe {
+        action: ProbeAction::Tcp { port: 8082 },
+        period_seconds: Seconds(1),
+        timeout_seconds: Seconds(1),
+        failure_threshold: 1,
+    });
+    spec
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_applies_new_files_unless_it_is_answered_otherwise() {
+    let Some(bed) = Bed::new().await else { return };
+    let a = bed.run("a", &asked("200 First")).await;
+    let second = asked("200 Second");
+    bed.runtime().ensure(&a, &second).await.expect("taken");
+    let digest = Some(second.files_digest());
+    bed.until(&a, "applied", |state| state.files.applied == digest)
+        .await;
+    let third = asked("422 Bad");
+    bed.runtime().ensure(&a, &third).await.expect("taken");
+    let state = bed
+        .until(&a, "refused", |state| state.files.refused.is_some())
+        .await;
+    let refused = state.files.refused.expect("refused");
+    assert_eq!(refused.digest, third.files_digest());
+    assert!(
+        refused.why.contains("422") && refused.why.contains("because"),
+        "{}",
+        refused.why
+    );
+    assert_eq!(state.files.applied, Some(second.files_digest()));
+    while bed.exec(&a, &format!("cat {PATH}")).await.0 != "200 Second" {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bed.state(&a).await.expect("there").restarts, 0);
+    bed.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_survives_the_agent() {
+    let Some(mut bed) = Bed::new().await else {
+        return;
+    };
+    let a = bed.run("a", &signalled("one")).await;
+    bed.logged(&a, "loaded one").await;
+    let next = signalled("two");
+    bed.runtime().ensure(&a, &next).await.expect("taken");
+    bed.open().await;
+    let digest = Some(next.files_digest());
+    bed.until(&a, "applied", |state| state.files.applied == digest)
+        .await;
+    bed.logged(&a, "loaded two").await;
+    bed.finish().await;
+}
