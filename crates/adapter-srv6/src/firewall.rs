@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use api::Ipv6Prefix;
-use api::tcm::{Classifier, HostDatapathSpec, Steering};
+use api::tcm::{Classifier, HostDatapathSpec, TrafficMatch};
 use api::wdm::Protocol;
 use linux::nft::schema::{NfListObject, Table};
 use linux::nft::types::NfFamily;
@@ -64,15 +64,7 @@ pub(crate) fn content(datapath: &HostDatapathSpec, mtu: u32) -> Vec<NfListObject
     ];
     objects.extend(guards());
     objects.push(clamp(mtu.saturating_sub(HEADER_BYTES)));
-    for steering in &datapath.steering {
-        objects.extend(
-            steering
-                .matching
-                .classifier
-                .iter()
-                .filter_map(|class| classify(steering, class)),
-        );
-    }
+    objects.extend(classes(datapath));
     normal(objects.into_iter().map(read).collect())
 }
 
@@ -104,6 +96,34 @@ pub(crate) fn normal(objects: Vec<NfListObject<'static>>) -> Vec<NfListObject<'s
         other => Some(other),
     });
     objects.collect()
+}
+
+/// Where the two first differ; one line is enough, since the table is always written whole.
+pub(crate) fn difference(
+    wanted: &[NfListObject<'static>],
+    seen: &[NfListObject<'static>],
+) -> Option<String> {
+    let unlike = wanted
+        .iter()
+        .zip(seen)
+        .find(|(wanted, seen)| wanted != seen);
+    match unlike {
+        Some((wanted, seen)) => Some(format!(
+            "firewall has {} instead of {}",
+            text(seen),
+            text(wanted)
+        )),
+        None if wanted.len() > seen.len() => {
+            Some(format!("firewall lacks {}", text(&wanted[seen.len()])))
+        }
+        None => seen
+            .get(wanted.len())
+            .map(|more| format!("firewall has {} besides", text(more))),
+    }
+}
+
+fn text(object: &NfListObject<'_>) -> String {
+    serde_json::to_string(object).unwrap_or_else(|error| error.to_string())
 }
 
 fn interfaces(datapath: &HostDatapathSpec) -> BTreeSet<String> {
@@ -186,23 +206,34 @@ fn clamp(segment: u32) -> Value {
     ])
 }
 
-fn classify(steering: &Steering, class: &Classifier) -> Option<Value> {
-    let mark = mark(&steering.interface, &steering.matching)?;
+/// One rule per class; the same traffic steered two ways, as during a change, is marked once.
+fn classes(datapath: &HostDatapathSpec) -> Vec<Value> {
+    let steering = datapath.steering.iter();
+    let slots: BTreeSet<_> = steering
+        .map(|one| (&one.interface, &one.matching))
+        .collect();
+    let mut rules = Vec::new();
+    for (interface, matching) in slots {
+        if let Some(mark) = mark(interface, matching) {
+            let classes = matching.classifier.iter();
+            rules.extend(classes.map(|class| classify(interface, matching, class, mark)));
+        }
+    }
+    rules
+}
+
+fn classify(interface: &str, matches: &TrafficMatch, class: &Classifier, mark: u32) -> Value {
     let protocol = match class.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
     };
-    let destination = prefix(&steering.matching.destination);
-    Some(rule(vec![
-        matching(
-            "==",
-            json!({"meta": {"key": "iifname"}}),
-            json!(steering.interface),
-        ),
+    let destination = prefix(&matches.destination);
+    rule(vec![
+        matching("==", json!({"meta": {"key": "iifname"}}), json!(interface)),
         matching("==", field("ip6", "daddr"), destination),
         matching("==", field(protocol, "dport"), json!(class.port)),
         json!({"mangle": {"key": {"meta": {"key": "mark"}}, "value": mark}}),
-    ]))
+    ])
 }
 
 fn rule(expressions: Vec<Value>) -> Value {
@@ -227,4 +258,48 @@ fn prefix(prefix: &Ipv6Prefix) -> Value {
 
 fn read(object: Value) -> NfListObject<'static> {
     serde_json::from_value(object).expect("the objects of this file follow the schema")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example::datapath;
+
+    #[test]
+    fn a_router_without_interfaces_has_no_table() {
+        let mut datapath = datapath();
+        datapath.attachments.clear();
+        datapath.user_ports.clear();
+        assert_eq!(content(&datapath, 1436), []);
+    }
+
+    #[test]
+    fn a_destination_inside_another_is_left_out_of_the_set() {
+        let mut datapath = datapath();
+        let wide: Ipv6Prefix = "fd01::/32".parse().unwrap();
+        datapath.steering[0].matching.destination = wide;
+        assert_eq!(destinations(&datapath), BTreeSet::from([wide]));
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let wanted = content(&datapath(), 1436);
+        assert_eq!(difference(&wanted, &wanted), None);
+        let lacks = difference(&wanted, &wanted[1..]).expect("one is missing");
+        assert!(
+            lacks.contains("instead of") && lacks.contains("forged"),
+            "{lacks}"
+        );
+        let short = difference(&wanted, &wanted[..2]).expect("many are missing");
+        assert!(short.starts_with("firewall lacks"), "{short}");
+        let more = difference(&wanted[..2], &wanted).expect("there is more");
+        assert!(more.ends_with("besides"), "{more}");
+    }
+
+    #[test]
+    fn segments_of_tcp_fit_and_classes_are_marked() {
+        let text = serde_json::to_string(&content(&datapath(), 1436)).expect("text");
+        assert!(text.contains(r#""value":1376"#), "{text}");
+        assert_eq!(text.matches("dport").count(), 1, "{text}");
+    }
 }

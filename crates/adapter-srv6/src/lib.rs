@@ -10,6 +10,8 @@
 //! others made. Each step may be cut off anywhere: what is incomplete is not reported as applied and is made again.
 //! It does not make interfaces, and it does not route the underlay: both are there before it.
 
+#[cfg(test)]
+mod example;
 mod firewall;
 mod kernel;
 mod memory;

@@ -224,3 +224,85 @@ pub(crate) fn prefix(prefix: Ipv6Prefix) -> Prefix {
         length: prefix.length(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example::datapath;
+
+    fn check(objects: &Objects, expected: &[&str]) {
+        let routes = objects.routes.iter().map(Route::to_string);
+        let lines: Vec<String> = routes
+            .chain(objects.rules.iter().map(Rule::to_string))
+            .collect();
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn each_item_is_made_of_these_objects() {
+        let datapath = datapath();
+        let ports = &datapath.user_ports;
+        check(
+            &attachment(&datapath.attachments[0], 1436),
+            &[
+                "::/0 via fe80::2 dev gleft table IN_LEFT",
+                "2000: iif gleft table OUT_LEFT",
+            ],
+        );
+        check(
+            &user_port(&ports[0], 1436),
+            &[
+                "fd01:0:0:1::/64 dev access table IN_ACCESS",
+                "2000: iif access table OUT_ACCESS",
+            ],
+        );
+        check(
+            &sid(&datapath.sids[0], ports).expect("complete"),
+            &[
+                "::/0 via fe80::2 dev gleft table IN_LEFT",
+                "fcff:1::1/128 End.DT6 table IN_LEFT dev gleft table 254",
+            ],
+        );
+        check(
+            &steering(&datapath.steering[0]),
+            &[
+                "fd01:0:0:2::20/128 H.Encaps fcff:1::1 dev access table CLASS",
+                "1000: fwmark MARK table CLASS",
+            ],
+        );
+        check(
+            &steering(&datapath.steering[1]),
+            &["fd01:0:0:1::/64 H.Encaps fcff:1::2 dev gleft table OUT_LEFT"],
+        );
+    }
+
+    #[test]
+    fn a_segment_to_a_port_that_nobody_described_is_no_segment() {
+        assert_eq!(sid(&datapath().sids[1], &[]), None);
+    }
+
+    #[test]
+    fn what_encapsulation_takes_is_left_to_it() {
+        let mtu = |mtu: u32, segments: usize| {
+            let mut datapath = datapath();
+            datapath.mtu = mtu;
+            datapath.steering[0].segments = vec![Ipv6Addr::LOCALHOST; segments];
+            attachment_mtu(&datapath)
+        };
+        assert_eq!(mtu(1500, 1).expect("fits"), 1436);
+        assert_eq!(mtu(1500, 3).expect("fits"), 1404);
+        assert_eq!(mtu(1344, 1).expect("just fits"), 1280);
+        let refused = mtu(1343, 1).expect_err("too small");
+        assert!(refused.what.contains("at least 1344"), "{refused}");
+    }
+
+    #[test]
+    fn classes_have_tables_of_their_own() {
+        let one = datapath().steering[0].matching.clone();
+        let mut other = one.clone();
+        other.classifier[0].port = 81;
+        assert_ne!(mark("access", &one), mark("access", &other));
+        assert_ne!(mark("access", &one), mark("gleft", &one));
+        assert_eq!(mark("gleft", &datapath().steering[1].matching), None);
+    }
+}

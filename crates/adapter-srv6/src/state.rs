@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use adapter::RouterState;
-use api::tcm::{AppliedDatapath, HostDatapathSpec};
+use api::tcm::{AppliedDatapath, HostDatapathSpec, LocalSid, Steering};
 use linux::route::Route;
 use linux::rule::Rule;
 
@@ -24,9 +24,10 @@ pub(crate) fn state(known: &HostDatapathSpec, mtu: u32, kernel: &Kernel) -> Rout
         .collect();
     leftovers.extend(rules.iter().map(|rule| format!("rule {rule}")));
     leftovers.extend(kernel.wrong_settings.iter().cloned());
-    if kernel.firewall != firewall::content(known, mtu) {
-        leftovers.push("the firewall table is not as it should be".to_owned());
-    }
+    leftovers.extend(firewall::difference(
+        &firewall::content(known, mtu),
+        &kernel.firewall,
+    ));
     RouterState {
         applied,
         interfaces: kernel.links.keys().cloned().collect(),
@@ -39,7 +40,7 @@ pub(crate) fn applied(known: &HostDatapathSpec, mtu: u32, kernel: &Kernel) -> Ap
     let attachments = known.attachments.iter();
     let ports = known.user_ports.iter();
     let sids = known.sids.iter();
-    let has_sid = |sid: &&api::tcm::LocalSid| {
+    let has_sid = |sid: &&LocalSid| {
         program::sid(sid, &known.user_ports).is_some_and(|objects| kernel.has(&objects))
     };
     AppliedDatapath {
@@ -145,10 +146,130 @@ pub(crate) fn known(wanted: &HostDatapathSpec, applied: AppliedDatapath) -> Host
         }
     }
     for old in steering {
-        let same = |new: &api::tcm::Steering| program::steering(new) == program::steering(&old);
+        let same = |new: &Steering| program::steering(new) == program::steering(&old);
         if !known.steering.iter().any(same) {
             known.steering.push(old);
         }
     }
     known
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::IpAddr;
+
+    use linux::link::Link;
+    use linux::netlink::Prefix;
+
+    use super::*;
+    use crate::example::datapath;
+    use crate::kernel;
+
+    const MTU: u32 = 1436;
+
+    /// A kernel in which all of a datapath is programmed.
+    fn programmed(datapath: &HostDatapathSpec) -> Kernel {
+        let all = AppliedDatapath {
+            attachments: datapath.attachments.clone(),
+            user_ports: datapath.user_ports.clone(),
+            sids: datapath.sids.clone(),
+            steering: datapath.steering.clone(),
+        };
+        let mut kernel = Kernel {
+            firewall: firewall::content(datapath, MTU),
+            ..Kernel::default()
+        };
+        for (index, objects) in (1..).zip(objects(&all, MTU)) {
+            kernel.routes.extend(objects.routes);
+            kernel.rules.extend(objects.rules);
+            let Some(device) = objects.device else {
+                continue;
+            };
+            let link = Link {
+                index,
+                name: device.name.clone(),
+                mtu: device.mtu,
+                up: true,
+                mac: None,
+                peer: None,
+                bridge: None,
+            };
+            kernel.links.insert(device.name, link);
+            kernel
+                .addresses
+                .insert(index, vec![kernel::router_address()]);
+        }
+        kernel
+    }
+
+    #[test]
+    fn what_is_complete_is_applied_and_nothing_is_left_over() {
+        let datapath = datapath();
+        let state = state(&datapath, MTU, &programmed(&datapath));
+        assert_eq!(state.applied.attachments, datapath.attachments);
+        assert_eq!(state.applied.user_ports, datapath.user_ports);
+        assert_eq!(state.applied.sids, datapath.sids);
+        assert_eq!(state.applied.steering, datapath.steering);
+        assert_eq!(state.interfaces, ["access", "gleft"]);
+        assert_eq!(state.leftovers, [""; 0]);
+    }
+
+    #[test]
+    fn an_item_that_lacks_anything_is_not_applied() {
+        let datapath = datapath();
+        let whole = programmed(&datapath);
+        for lost in 0..whole.routes.len() {
+            let mut kernel = whole.clone();
+            let route = kernel.routes.remove(lost);
+            kernel.routes.retain(|other| *other != route);
+            assert_ne!(
+                applied(&datapath, MTU, &kernel),
+                applied(&datapath, MTU, &whole),
+                "{route}"
+            );
+        }
+        let mut kernel = whole.clone();
+        kernel.links.get_mut("gleft").expect("there").up = false;
+        assert_eq!(applied(&datapath, MTU, &kernel).attachments, []);
+        let mut kernel = whole;
+        kernel.addresses = BTreeMap::from([(1, vec![Prefix::host(IpAddr::from([0u16; 8]))])]);
+        assert_eq!(applied(&datapath, MTU, &kernel).user_ports, []);
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_left_over() {
+        let datapath = datapath();
+        let kernel = programmed(&datapath);
+        let mut less = datapath.clone();
+        less.sids.remove(0);
+        less.steering.remove(0);
+        let leftovers = state(&less, MTU, &kernel).leftovers;
+        let starts = |start: &str| {
+            leftovers
+                .iter()
+                .filter(|line| line.starts_with(start))
+                .count()
+        };
+        assert_eq!(
+            (starts("route"), starts("rule"), starts("firewall")),
+            (2, 1, 1),
+            "{leftovers:?}"
+        );
+    }
+
+    #[test]
+    fn the_past_is_known_until_it_is_gone_but_not_under_two_labels() {
+        let old = datapath();
+        let before = applied(&old, MTU, &programmed(&old));
+        let mut wanted = old.clone();
+        wanted.sids[0].chain = "default/renamed".to_owned();
+        wanted.steering[1].segments = vec!["fcff:9::1".parse().unwrap()];
+        wanted.sids.remove(1);
+        let known = known(&wanted, before);
+        let chains: Vec<&str> = known.sids.iter().map(|sid| sid.chain.as_str()).collect();
+        assert_eq!(chains, ["default/renamed", "default/web"]);
+        assert_eq!(known.steering.len(), 3, "both ways of the changed one");
+        assert_eq!(known.attachments, wanted.attachments);
+    }
 }

@@ -64,12 +64,9 @@ pub fn list_table(
 ) -> Result<Option<Vec<NfListObject<'static>>>> {
     let what = format!("list nft table {}", table.name);
     let family = family_name(&table.family);
-    let output = nft(
-        namespace,
-        &["-j", "list", "table", family, &table.name],
-        "",
-        &what,
-    )?;
+    // Numeric protocols: their names depend on a file that small systems lack.
+    let arguments = ["-j", "-p", "list", "table", family, &table.name];
+    let output = nft(namespace, &arguments, "", &what)?;
     if !output.status.success() {
         return match tables(namespace)?.contains(table) {
             true => Err(refused(&what, &output)),
