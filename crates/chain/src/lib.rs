@@ -1,7 +1,8 @@
 //! Turns chains, networks and a topology into per-host datapath plans, and traces a packet through them.
 //!
 //! [`World`] is what is known; [`plan`] says what one host's router must program; [`hops`] says what is in force of one
-//! chain; [`trace`] follows a packet through the routers; [`users`] says who still sends to an instance.
+//! chain; [`trace`] follows a packet through the routers; [`users`] and
+//! [`steers`] say who still sends to an instance, and traffic of a chain.
 //!
 //! A chain is a series of tunnels of one segment each: from where traffic starts to the first function, from each
 //! function to the next, to the end, and the same back. What keeps packets flowing while things change:
@@ -35,5 +36,5 @@ pub use hops::{ChainState, hops};
 pub use plan::plan;
 pub use reason::Reason;
 pub use trace::{Arrival, Loss, Packet, Place, Trace, planned, trace};
-pub use users::users;
+pub use users::{steers, users};
 pub use world::{Chain, Host, Instance, Key, World};

@@ -75,6 +75,24 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The word that a condition shows.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::NetworkMissing { .. } => "NetworkMissing",
+            Self::FunctionTaken { .. } => "FunctionTaken",
+            Self::PathTaken { .. } => "PathTaken",
+            Self::WorkloadRepeated { .. } => "WorkloadRepeated",
+            Self::SegmentCollision { .. } => "SegmentCollision",
+            Self::NoUserPort { .. } => "NoUserPort",
+            Self::UsersUnseen => "UsersUnseen",
+            Self::NoInstance { .. } => "NoInstance",
+            Self::InstanceUnavailable { .. } => "InstanceUnavailable",
+            Self::Bypassed { .. } => "Bypassed",
+            Self::HostIncapable { .. } => "HostIncapable",
+            Self::NotApplied { .. } => "NotApplied",
+        }
+    }
+
     /// Whether the chain is refused: only a change of what users wrote helps.
     pub fn refuses(&self) -> bool {
         matches!(

@@ -1,4 +1,4 @@
-//! Who still sends to an instance.
+//! Who still sends to an instance, and who still steers traffic of a chain.
 
 use std::collections::BTreeSet;
 
@@ -38,4 +38,13 @@ pub fn users(world: &World, instance: &Key) -> BTreeSet<String> {
         observed.users(sid.sid, counted)
     });
     hosts.map(str::to_owned).collect()
+}
+
+/// The hosts that can be seen and that steer, or were told to steer, traffic of a chain: a deleted chain is gone only
+/// when there are none.
+pub fn steers(world: &World, chain: &Key) -> BTreeSet<String> {
+    let name = chain.to_string();
+    let hosts = world.hosts.iter().filter(|(_, host)| host.seen);
+    let steers = hosts.filter(|(_, host)| host.steering().any(|one| one.chain == name));
+    steers.map(|(host, _)| host.clone()).collect()
 }

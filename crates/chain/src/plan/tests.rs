@@ -8,7 +8,7 @@ use api::wdm::Serving;
 
 use super::*;
 use crate::sample::{add_instance, key, request, routers, settle, shop};
-use crate::{planned, trace, users};
+use crate::{planned, steers, trace, users};
 
 /// Names for people instead of derived ones: `fw-0/left`, `users0@w1`.
 struct Names(BTreeMap<String, String>);
@@ -274,6 +274,7 @@ fn a_deleted_chain_loses_its_steering_first_and_its_segments_when_nobody_uses_th
     let mut world = shop();
     settle(&mut world);
     world.chains.clear();
+    assert_eq!(steers(&world, &key("web")).len(), 4);
     let plans: BTreeMap<_, _> = world
         .hosts
         .keys()
