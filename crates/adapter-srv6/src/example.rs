@@ -12,7 +12,7 @@ pub(crate) fn datapath() -> HostDatapathSpec {
         port: 80,
     };
     HostDatapathSpec {
-        locator: "fcff:1::/48".parse().unwrap(),
+        locator: "fcff:1::/48".parse().expect("an address of the tests"),
         mtu: 1500,
         attachments: vec![Attachment {
             interface: "gleft".to_owned(),
@@ -20,7 +20,7 @@ pub(crate) fn datapath() -> HostDatapathSpec {
         }],
         user_ports: vec![UserPort {
             interface: "access".to_owned(),
-            prefix: "fd01:0:0:1::/64".parse().unwrap(),
+            prefix: "fd01:0:0:1::/64".parse().expect("an address of the tests"),
         }],
         sids: vec![
             sid(
@@ -45,7 +45,7 @@ pub(crate) fn datapath() -> HostDatapathSpec {
 
 fn sid(sid: &str, target: SidTarget) -> LocalSid {
     LocalSid {
-        sid: sid.parse().unwrap(),
+        sid: sid.parse().expect("an address of the tests"),
         target,
         chain: "default/web".to_owned(),
         direction: Direction::Forward,
@@ -56,10 +56,10 @@ fn steering(interface: &str, destination: &str, by: &str, classifier: Vec<Classi
     Steering {
         interface: interface.to_owned(),
         matching: TrafficMatch {
-            destination: destination.parse().unwrap(),
+            destination: destination.parse().expect("an address of the tests"),
             classifier,
         },
-        segments: vec![by.parse().unwrap()],
+        segments: vec![by.parse().expect("an address of the tests")],
         chain: "default/web".to_owned(),
         direction: Direction::Forward,
     }

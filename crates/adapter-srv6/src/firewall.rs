@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_destination_inside_another_is_left_out_of_the_set() {
         let mut datapath = datapath();
-        let wide: Ipv6Prefix = "fd01::/32".parse().unwrap();
+        let wide: Ipv6Prefix = "fd01::/32".parse().expect("an address of the tests");
         datapath.steering[0].matching.destination = wide;
         assert_eq!(destinations(&datapath), BTreeSet::from([wide]));
     }

@@ -1,6 +1,6 @@
 //! What the router's namespace holds of ours, as plain values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use adapter::SidCounters;
@@ -25,9 +25,9 @@ pub(crate) struct Kernel {
     /// Addresses by interface number.
     pub(crate) addresses: BTreeMap<u32, Vec<Prefix>>,
     /// Our routes.
-    pub(crate) routes: Vec<Route>,
+    pub(crate) routes: BTreeSet<Route>,
     /// Our rules.
-    pub(crate) rules: Vec<Rule>,
+    pub(crate) rules: BTreeSet<Rule>,
     /// Our firewall table, in comparable form; empty if there is none.
     pub(crate) firewall: Vec<NfListObject<'static>>,
     /// Settings that are not as a router needs them.
@@ -51,7 +51,7 @@ impl Kernel {
                 .into_iter()
                 .map(|seen| seen.route)
                 .collect(),
-            rules: netlink.rules(PROTOCOL)?,
+            rules: netlink.rules(PROTOCOL)?.into_iter().collect(),
             firewall: firewall::normal(firewall.unwrap_or_default()),
             wrong_settings: wrong_settings(namespace)?,
         })

@@ -17,7 +17,10 @@ const FILE: &str = "datapath.json";
 #[derive(Debug)]
 pub(crate) struct Memory {
     folder: PathBuf,
+    /// What the file says.
     known: Option<HostDatapathSpec>,
+    /// The spec that this process was last asked for, and wrote down.
+    learned: Option<HostDatapathSpec>,
 }
 
 impl Memory {
@@ -33,6 +36,7 @@ impl Memory {
         Ok(Self {
             folder: folder.to_owned(),
             known,
+            learned: None,
         })
     }
 
@@ -41,8 +45,28 @@ impl Memory {
         self.known.as_ref()
     }
 
-    /// Replaces what is known, in the file first.
-    pub(crate) fn set(&mut self, known: HostDatapathSpec) -> Result<(), Error> {
+    /// Whether `wanted` was the last spec that was learned.
+    pub(crate) fn has_learned(&self, wanted: &HostDatapathSpec) -> bool {
+        self.learned.as_ref() == Some(wanted)
+    }
+
+    /// Writes down what is known now that `wanted` is asked for.
+    pub(crate) fn learn(
+        &mut self,
+        wanted: HostDatapathSpec,
+        known: HostDatapathSpec,
+    ) -> Result<(), Error> {
+        self.write(known)?;
+        self.learned = Some(wanted);
+        Ok(())
+    }
+
+    /// Writes down what is known after something was removed.
+    pub(crate) fn forget(&mut self, rest: HostDatapathSpec) -> Result<(), Error> {
+        self.write(rest)
+    }
+
+    fn write(&mut self, known: HostDatapathSpec) -> Result<(), Error> {
         let (path, next) = (
             self.folder.join(FILE),
             self.folder.join("datapath.json.next"),

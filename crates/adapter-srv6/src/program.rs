@@ -230,11 +230,28 @@ mod tests {
     use super::*;
     use crate::example::datapath;
 
+    /// Compares objects line by line, with the derived numbers by name.
     fn check(objects: &Objects, expected: &[&str]) {
+        let class = mark("access", &datapath().steering[0].matching).expect("it is classified");
+        let names = [
+            (table(TABLES_IN, &["in", "gleft"]).to_string(), "IN_LEFT"),
+            (table(TABLES_OUT, &["out", "gleft"]).to_string(), "OUT_LEFT"),
+            (table(TABLES_IN, &["in", "access"]).to_string(), "IN_ACCESS"),
+            (
+                table(TABLES_OUT, &["out", "access"]).to_string(),
+                "OUT_ACCESS",
+            ),
+            (class.to_string(), "CLASS"),
+            (format!("{class:#x}"), "MARK"),
+        ];
+        let named = |line: String| {
+            let replace =
+                |line: String, (number, name): &(String, &str)| line.replace(number, name);
+            names.iter().fold(line, replace)
+        };
         let routes = objects.routes.iter().map(Route::to_string);
-        let lines: Vec<String> = routes
-            .chain(objects.rules.iter().map(Rule::to_string))
-            .collect();
+        let lines = routes.chain(objects.rules.iter().map(Rule::to_string));
+        let lines: Vec<String> = lines.map(named).collect();
         assert_eq!(lines, expected);
     }
 

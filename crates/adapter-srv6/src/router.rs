@@ -135,7 +135,7 @@ impl Inner {
     /// Before the first step of a new spec: writes it down, and lets the firewall know all of it, so that a later step is
     /// never refused by it.
     fn learn(&self, memory: &mut Memory, wanted: &HostDatapathSpec, mtu: u32) -> Result<(), Error> {
-        if memory.known().is_some_and(|known| covers(known, wanted)) {
+        if memory.has_learned(wanted) {
             return Ok(());
         }
         let kernel = self.look()?;
@@ -146,7 +146,7 @@ impl Inner {
         let known = state::known(wanted, applied);
         sysctl::set(&self.namespace, sysctl::ROUTER).map_err(convert)?;
         self.write_firewall(&known, mtu)?;
-        memory.set(known)
+        memory.learn(wanted.clone(), known)
     }
 
     fn ensure(&self, objects: &Objects) -> Result<(), Error> {
@@ -166,6 +166,9 @@ impl Inner {
 
     /// The numbers of tables are hashes: two that meet must not share their routes.
     fn check_tables(&self, netlink: &mut Netlink, rules: &[Rule]) -> Result<(), Error> {
+        if rules.is_empty() {
+            return Ok(());
+        }
         let seen = netlink.rules(program::PROTOCOL).map_err(convert)?;
         let clash = rules.iter().find_map(|rule| {
             let others = seen.iter().filter(|other| other.table == rule.table);
@@ -203,7 +206,7 @@ impl Inner {
             netlink.delete_route(route).map_err(convert)?;
         }
         self.write_firewall(&rest, mtu)?;
-        memory.set(rest)
+        memory.forget(rest)
     }
 
     fn remove_leftovers(&self, memory: &Memory, mtu: u32) -> Result<(), Error> {
@@ -258,25 +261,6 @@ fn set_up(netlink: &mut Netlink, device: &Device) -> linux::Result<()> {
     netlink.set_mtu(&device.name, device.mtu)?;
     netlink.set_up(&device.name)?;
     netlink.add_address(&device.name, kernel::router_address())
-}
-
-/// Whether every item of a spec is known, with everything that its objects depend on.
-fn covers(known: &HostDatapathSpec, wanted: &HostDatapathSpec) -> bool {
-    known.mtu == wanted.mtu
-        && program::attachment_mtu(known).ok() == program::attachment_mtu(wanted).ok()
-        && wanted
-            .attachments
-            .iter()
-            .all(|one| known.attachments.contains(one))
-        && wanted
-            .user_ports
-            .iter()
-            .all(|one| known.user_ports.contains(one))
-        && wanted.sids.iter().all(|one| known.sids.contains(one))
-        && wanted
-            .steering
-            .iter()
-            .all(|one| known.steering.contains(one))
 }
 
 /// The objects that a removal takes away, and what is known without it.

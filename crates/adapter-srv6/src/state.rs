@@ -75,18 +75,8 @@ pub(crate) fn leftovers(
         rules.extend(objects.rules);
     }
     (
-        kernel
-            .routes
-            .iter()
-            .filter(|route| !routes.contains(route))
-            .cloned()
-            .collect(),
-        kernel
-            .rules
-            .iter()
-            .filter(|rule| !rules.contains(rule))
-            .cloned()
-            .collect(),
+        kernel.routes.difference(&routes).cloned().collect(),
+        kernel.rules.difference(&rules).cloned().collect(),
     )
 }
 
@@ -219,15 +209,11 @@ mod tests {
     fn an_item_that_lacks_anything_is_not_applied() {
         let datapath = datapath();
         let whole = programmed(&datapath);
-        for lost in 0..whole.routes.len() {
+        for route in &whole.routes {
             let mut kernel = whole.clone();
-            let route = kernel.routes.remove(lost);
-            kernel.routes.retain(|other| *other != route);
-            assert_ne!(
-                applied(&datapath, MTU, &kernel),
-                applied(&datapath, MTU, &whole),
-                "{route}"
-            );
+            kernel.routes.remove(route);
+            let without = applied(&datapath, MTU, &kernel);
+            assert_ne!(without, applied(&datapath, MTU, &whole), "{route}");
         }
         let mut kernel = whole.clone();
         kernel.links.get_mut("gleft").expect("there").up = false;
@@ -264,7 +250,7 @@ mod tests {
         let before = applied(&old, MTU, &programmed(&old));
         let mut wanted = old.clone();
         wanted.sids[0].chain = "default/renamed".to_owned();
-        wanted.steering[1].segments = vec!["fcff:9::1".parse().unwrap()];
+        wanted.steering[1].segments = vec!["fcff:9::1".parse().expect("an address of the tests")];
         wanted.sids.remove(1);
         let known = known(&wanted, before);
         let chains: Vec<&str> = known.sids.iter().map(|sid| sid.chain.as_str()).collect();

@@ -241,6 +241,9 @@ impl Group {
                     .filter(|pid| !is_over(*pid, &seen))
                     .collect();
             }
+            if outcome.is_ok() && seen.is_empty() {
+                seen = self.own_zombies();
+            }
             match outcome {
                 Ok(()) if seen.is_empty() => return Ok(()),
                 _ if started.elapsed() < limit => std::thread::sleep(PAUSE),
@@ -282,6 +285,17 @@ impl Group {
         }
         let _ = fs::write(freezer, thawed);
         seen
+    }
+
+    /// Children of this process that ended in the group earlier, and so are not listed in it any more: orphans of a process
+    /// that ended itself without reaping them.
+    fn own_zombies(&self) -> BTreeSet<i32> {
+        let own = format!(":/{}/", self.path);
+        let ended_here = |pid: &i32| {
+            let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            groups.contains(&own)
+        };
+        children().into_iter().filter(ended_here).collect()
     }
 
     fn remove_folders(&self) -> io::Result<()> {
@@ -337,6 +351,24 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
         }
     }
     found.push(folder.to_owned());
+}
+
+/// The children of this process, those that ended and were not reaped included.
+fn children() -> BTreeSet<i32> {
+    let threads = fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let lists =
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let numbers = lists.flat_map(|list| {
+        let pids: Vec<i32> = list
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect();
+        pids
+    });
+    numbers.collect()
 }
 
 /// Whether nothing has to be waited for any more: the process was reaped, now or before, or is somebody else's to reap. One

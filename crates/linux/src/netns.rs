@@ -29,7 +29,7 @@ pub const FOLDER: &str = "/run/netns";
 const MOUNTS_MAX: usize = 16;
 
 /// `f_type` of the file system that namespace handles live in (`NSFS_MAGIC`).
-const NSFS_MAGIC: i64 = 0x6e73_6673;
+const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
 
 /// An open handle of a network namespace; cheap to clone.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ pub fn open(name: &str) -> Result<Option<Namespace>> {
     // A plain file is what a crash between the creation of the name and its mount leaves behind.
     let about = fstatfs(&file)
         .map_err(|errno| Error::new(format!("cannot examine network namespace {name}"), errno))?;
-    if i64::from(about.f_type) != NSFS_MAGIC {
+    if about.f_type != NSFS_MAGIC {
         return Ok(None);
     }
     Ok(Some(Namespace {

@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use nftables::schema::{NfCmd, NfListObject, NfObject, Nftables, Table};
 use nftables::types::NfFamily;
+use serde_json::Value;
 
 use crate::{Error, Namespace, Result};
 
@@ -63,33 +64,42 @@ pub fn list_table(
     table: &Table<'static>,
 ) -> Result<Option<Vec<NfListObject<'static>>>> {
     let what = format!("list nft table {}", table.name);
+    let values = list_values(namespace, table, &what)?;
+    values.map(|values| parse(values, &what)).transpose()
+}
+
+/// The values of the named counters of a table; none if there is no such table.
+pub fn counters(namespace: &Namespace, table: &Table<'static>) -> Result<BTreeMap<String, Count>> {
+    let what = format!("count in nft table {}", table.name);
+    let values = list_values(namespace, table, &what)?.unwrap_or_default();
+    Ok(values.iter().filter_map(named_counter).collect())
+}
+
+fn named_counter(object: &Value) -> Option<(String, Count)> {
+    let counter = object.get("counter")?;
+    let count = Count {
+        packets: counter.get("packets")?.as_u64()?,
+        bytes: counter.get("bytes")?.as_u64()?,
+    };
+    Some((counter.get("name")?.as_str()?.to_owned(), count))
+}
+
+fn list_values(
+    namespace: &Namespace,
+    table: &Table<'static>,
+    what: &str,
+) -> Result<Option<Vec<Value>>> {
     let family = family_name(&table.family);
     // Numeric protocols: their names depend on a file that small systems lack.
     let arguments = ["-j", "-p", "list", "table", family, &table.name];
-    let output = nft(namespace, &arguments, "", &what)?;
+    let output = nft(namespace, &arguments, "", what)?;
     if !output.status.success() {
         return match tables(namespace)?.contains(table) {
-            true => Err(refused(&what, &output)),
+            true => Err(refused(what, &output)),
             false => Ok(None),
         };
     }
-    Ok(Some(parse(&output.stdout, &what)?))
-}
-
-/// The values of the named counters of a table.
-pub fn counters(namespace: &Namespace, table: &Table<'static>) -> Result<BTreeMap<String, Count>> {
-    let content = list_table(namespace, table)?.unwrap_or_default();
-    let counters = content.into_iter().filter_map(|object| match object {
-        NfListObject::Counter(counter) => {
-            let count = Count {
-                packets: counter.packets.unwrap_or(0).try_into().unwrap_or(u64::MAX),
-                bytes: counter.bytes.unwrap_or(0).try_into().unwrap_or(u64::MAX),
-            };
-            Some((counter.name.into_owned(), count))
-        }
-        _ => None,
-    });
-    Ok(counters.collect())
+    Ok(Some(values(&output.stdout, what)?))
 }
 
 /// All tables of the namespace, without their handles.
@@ -99,7 +109,7 @@ fn tables(namespace: &Namespace) -> Result<Vec<Table<'static>>> {
     if !output.status.success() {
         return Err(refused(what, &output));
     }
-    let tables = parse(&output.stdout, what)?
+    let tables = parse(values(&output.stdout, what)?, what)?
         .into_iter()
         .filter_map(|object| match object {
             NfListObject::Table(table) => Some(Table {
@@ -125,18 +135,43 @@ fn run(namespace: &Namespace, commands: Vec<NfCmd<'static>>, what: &str) -> Resu
     }
 }
 
-fn parse(json: &[u8], what: &str) -> Result<Vec<NfListObject<'static>>> {
-    let ruleset: Nftables<'static> = serde_json::from_slice(json)
-        .map_err(|error| Error::other(format!("cannot {what}"), error.to_string()))?;
-    let objects = ruleset
-        .objects
-        .into_owned()
+/// The objects of a listing, as they came.
+fn values(json: &[u8], what: &str) -> Result<Vec<Value>> {
+    let unreadable = |why: String| Error::other(format!("cannot {what}"), why);
+    let mut listing: Value =
+        serde_json::from_slice(json).map_err(|error| unreadable(error.to_string()))?;
+    match listing.get_mut("nftables").map(Value::take) {
+        Some(Value::Array(objects)) => Ok(objects),
+        _ => Err(unreadable("nft gave no list of objects".to_owned())),
+    }
+}
+
+fn parse(values: Vec<Value>, what: &str) -> Result<Vec<NfListObject<'static>>> {
+    let objects = values
         .into_iter()
-        .filter_map(|object| match object {
-            NfObject::ListObject(NfListObject::MetainfoObject(_)) | NfObject::CmdObject(_) => None,
-            NfObject::ListObject(object) => Some(object),
-        });
-    Ok(objects.collect())
+        .filter(|value| value.get("metainfo").is_none());
+    let read = |mut value: Value| {
+        saturate(&mut value);
+        serde_json::from_value(value)
+            .map_err(|error| Error::other(format!("cannot {what}"), error.to_string()))
+    };
+    objects.map(read).collect()
+}
+
+/// The schema's counts have 32 bits, the kernel's 64: those that are too large must not make a listing unreadable.
+fn saturate(value: &mut Value) {
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(saturate),
+        Value::Array(items) => items.iter_mut().for_each(saturate),
+        Value::Number(number)
+            if number
+                .as_u64()
+                .is_some_and(|large| large > u64::from(u32::MAX)) =>
+        {
+            *value = Value::from(u32::MAX);
+        }
+        _ => {}
+    }
 }
 
 fn nft(namespace: &Namespace, arguments: &[&str], input: &str, what: &str) -> Result<Output> {
@@ -172,5 +207,28 @@ fn family_name(family: &NfFamily) -> &'static str {
         NfFamily::ARP => "arp",
         NfFamily::Bridge => "bridge",
         NfFamily::NetDev => "netdev",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_of_more_than_four_gigabytes_is_read() {
+        let listing = br#"{"nftables": [{"metainfo": {"version": "1.0.6"}},
+            {"counter": {"family": "ip6", "table": "t", "name": "all", "handle": 2, "packets": 7, "bytes": 5000000000}}]}"#;
+        let values = values(listing, "list").expect("a listing");
+        let counted: Vec<_> = values.iter().filter_map(named_counter).collect();
+        let (packets, bytes) = (7, 5_000_000_000);
+        assert_eq!(counted, [("all".to_owned(), Count { packets, bytes })]);
+        assert_eq!(parse(values, "list").expect("objects").len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_listing_is_an_error() {
+        for text in ["", "[]", r#"{"nftables": 1}"#] {
+            assert!(values(text.as_bytes(), "list").is_err(), "{text}");
+        }
     }
 }

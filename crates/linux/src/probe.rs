@@ -50,45 +50,19 @@ pub struct Capability {
     pub missing: Option<crate::Error>,
 }
 
-/// The features with their attempts.
-const ATTEMPTS: [(Feature, fn(&Namespace) -> Result<()>); 11] = [
-    (Feature::HEncaps, |namespace| {
-        encapsulation(namespace, Mode::Encaps)
-    }),
-    (Feature::HEncapsReduced, |namespace| {
-        encapsulation(namespace, Mode::EncapsReduced)
-    }),
-    (Feature::HInsert, |namespace| {
-        encapsulation(namespace, Mode::Inline)
-    }),
-    (Feature::End, |namespace| segment(namespace, Behaviour::End)),
-    (Feature::EndX, |namespace| {
-        segment(
-            namespace,
-            Behaviour::EndX {
-                next_hop: NEIGHBOUR,
-            },
-        )
-    }),
-    (Feature::EndDt6, |namespace| {
-        segment(namespace, Behaviour::EndDt6 { table: TABLE })
-    }),
-    (Feature::EndDx6, |namespace| {
-        segment(
-            namespace,
-            Behaviour::EndDx6 {
-                next_hop: NEIGHBOUR,
-            },
-        )
-    }),
-    (Feature::Vrf, |namespace| {
-        Netlink::open(namespace)?.add_vrf("vrf", TABLE)
-    }),
-    (Feature::Dummy, |namespace| {
-        Netlink::open(namespace)?.add_dummy("dummy")
-    }),
-    (Feature::Nftables, firewall),
-    (Feature::Tun, |namespace| tun::check(namespace, "probe")),
+/// All of them, in the order in which they are tried and printed.
+const FEATURES: [Feature; 11] = [
+    Feature::HEncaps,
+    Feature::HEncapsReduced,
+    Feature::HInsert,
+    Feature::End,
+    Feature::EndX,
+    Feature::EndDt6,
+    Feature::EndDx6,
+    Feature::Vrf,
+    Feature::Dummy,
+    Feature::Nftables,
+    Feature::Tun,
 ];
 
 const NEIGHBOUR: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
@@ -101,11 +75,28 @@ const PROTOCOL: u8 = 201;
 pub fn capabilities() -> Result<Vec<Capability>> {
     let namespace = Namespace::anonymous("probe")?;
     Netlink::open(&namespace)?.ensure_bridge(DEVICE)?;
-    let tried = ATTEMPTS.iter().map(|(feature, attempt)| Capability {
-        feature: *feature,
-        missing: attempt(&namespace).err(),
+    let tried = FEATURES.into_iter().map(|feature| Capability {
+        feature,
+        missing: attempt(feature, &namespace).err(),
     });
     Ok(tried.collect())
+}
+
+fn attempt(feature: Feature, namespace: &Namespace) -> Result<()> {
+    let next_hop = NEIGHBOUR;
+    match feature {
+        Feature::HEncaps => encapsulation(namespace, Mode::Encaps),
+        Feature::HEncapsReduced => encapsulation(namespace, Mode::EncapsReduced),
+        Feature::HInsert => encapsulation(namespace, Mode::Inline),
+        Feature::End => segment(namespace, Behaviour::End),
+        Feature::EndX => segment(namespace, Behaviour::EndX { next_hop }),
+        Feature::EndDt6 => segment(namespace, Behaviour::EndDt6 { table: TABLE }),
+        Feature::EndDx6 => segment(namespace, Behaviour::EndDx6 { next_hop }),
+        Feature::Vrf => Netlink::open(namespace)?.add_vrf("vrf", TABLE),
+        Feature::Dummy => Netlink::open(namespace)?.add_dummy("dummy"),
+        Feature::Nftables => firewall(namespace),
+        Feature::Tun => tun::check(namespace, "probe"),
+    }
 }
 
 fn encapsulation(namespace: &Namespace, mode: Mode) -> Result<()> {

@@ -35,7 +35,10 @@ fn a_named_namespace_is_the_one_that_ip_netns_knows() {
     let named = Named(format!("{prefix}a"));
     let namespace = netns::ensure(&named.0).expect("make");
     netns::ensure(&named.0).expect("making it again keeps it");
-    assert_eq!(netns::list(&prefix).expect("list"), [named.0.clone()]);
+    assert_eq!(
+        netns::list(&prefix).expect("list"),
+        std::slice::from_ref(&named.0)
+    );
 
     Netlink::open(&namespace)
         .expect("open")
@@ -206,16 +209,16 @@ fn a_table_is_replaced_whole_and_counts() {
 }
 
 fn counting(table: &Table<'static>) -> Vec<NfListObject<'static>> {
-    let (family, name) = (table.family.clone(), table.name.clone());
+    let (family, name) = (table.family, table.name.clone());
     vec![
         NfListObject::Counter(Counter {
-            family: family.clone(),
+            family,
             table: name.clone(),
             name: "all".into(),
             ..Counter::default()
         }),
         NfListObject::Chain(Chain {
-            family: family.clone(),
+            family,
             table: name.clone(),
             name: "input".into(),
             _type: Some(NfChainType::Filter),

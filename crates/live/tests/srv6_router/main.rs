@@ -3,7 +3,7 @@
 mod bed;
 
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adapter::router::contract;
 use adapter::{Router, RouterState, difference};
@@ -19,12 +19,18 @@ use linux::{Namespace, Netlink, nft};
 use bed::{APP, Bed, Host, PORT, SID_APP, SID_LEFT, SID_RIGHT, SID_USER, Server};
 use bed::{ask, converge, datapath, ip, sid, steer, to_attachment};
 
+/// Breaks one part of a host's datapath.
+type Damage = fn(&Host);
+
 /// What a full TCP window needs several of.
 const BULK_BYTES: usize = 1 << 20;
 
 /// Packets of the test of a planned change, and after how many the path changes.
 const FLOOD: u32 = 2_000;
 const FLIP_AFTER: u32 = 50;
+
+/// Segments of the test of a large host.
+const MANY: usize = 1_000;
 
 #[tokio::test]
 async fn a_chain_carries_packets_both_ways_and_every_segment_counts() {
@@ -68,7 +74,7 @@ async fn each_missing_part_stops_the_packets_and_is_mended() {
     let Some(bed) = Bed::ready().await else {
         return;
     };
-    let breaks: [(&str, fn(&Host)); 6] = [
+    let breaks: [(&str, Damage); 6] = [
         ("its segments", |host| {
             remove_routes(host, |action| matches!(action, Action::Segment { .. }))
         }),
@@ -324,6 +330,33 @@ async fn an_underlay_that_leaves_too_little_is_refused_with_figures() {
         refused.what.contains("1343") && refused.what.contains("1344"),
         "{refused}"
     );
+}
+
+#[tokio::test]
+async fn many_segments_are_programmed_in_one_go() {
+    let Some(bed) = Bed::ready().await else {
+        return;
+    };
+    let host = &bed.egress;
+    let mut wanted = host.wanted.clone();
+    for number in 0..MANY {
+        let (segment, user) = (format!("fcff:3::f:{number:x}"), format!("fd02::{number:x}"));
+        wanted
+            .sids
+            .push(to_attachment(&segment, "gapp", Direction::Forward));
+        wanted
+            .steering
+            .push(steer("gapp", &user, SID_RIGHT, Direction::Reverse));
+    }
+    let started = Instant::now();
+    let state = converge(&host.router, &wanted).await;
+    println!(
+        "{MANY} segments and as many ways in {:?}",
+        started.elapsed()
+    );
+    assert_eq!(state.applied.sids.len(), wanted.sids.len());
+    assert_eq!(state.applied.steering.len(), wanted.steering.len());
+    assert!(bed.carries());
 }
 
 #[tokio::test]
