@@ -1,103 +1,138 @@
 //! What a server makes sure of before its first request: the namespaces that must exist, the definitions as objects,
 //! and that what died half-way in garbage collection is looked at again.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::access::HOSTS_NAMESPACE;
 use crate::engine::Outcome;
 use crate::failure::Failure;
-use crate::object::{Object, meta_text};
+use crate::namespace;
+use crate::object::{Object, meta_mut, meta_text};
 use crate::query::FieldValidation;
 use crate::resource::Resource;
 use crate::rules::{Frame, Stamp};
+use crate::selection::Selection;
 use crate::server::Server;
 
 /// Namespaces that are made if they are not there.
 const NAMESPACES: &[&str] = &["default", HOSTS_NAMESPACE];
 
-pub(crate) fn prepare(
-    server: &Server,
-    crds: &[CustomResourceDefinition],
-) -> Result<(), api::Error> {
+pub(crate) fn prepare(server: &Server) -> Result<(), api::Error> {
     for name in NAMESPACES {
-        ensure(
-            server,
-            "",
-            "namespaces",
-            json!({"metadata": {"name": name}}),
-        )
-        .map_err(refused)?;
+        ensure_namespace(server, name).map_err(refused)?;
     }
-    for crd in crds {
-        let object = established(crd, &server.now()).map_err(unreadable)?;
-        ensure(
-            server,
-            "apiextensions.k8s.io",
-            "customresourcedefinitions",
-            object,
-        )
-        .map_err(refused)?;
+    forget_definitions(server).map_err(refused)?;
+    for definition in server.registry().definitions() {
+        ensure_definition(server, definition).map_err(refused)?;
     }
     server.state().suspect_all(server.clock()());
     server.engine().collect();
     Ok(())
 }
 
-/// Makes the object, or brings its spec up to date.
-fn ensure(server: &Server, group: &str, plural: &str, object: Value) -> Result<(), Failure> {
-    let resource = server
-        .registry()
-        .get(group, plural)
-        .ok_or_else(Failure::no_such_path)?;
+fn ensure_namespace(server: &Server, name: &str) -> Result<(), Failure> {
+    let resource = built_in(server, "", "namespaces")?;
     let version = &resource.versions[0];
     let frame = Frame {
         resource,
         version,
         validation: FieldValidation::Ignore,
     };
-    let key = resource.key("", meta_text(&object, "name"));
-    let decide = |old: Option<&std::sync::Arc<Object>>| match old {
-        Some(old) => Ok(brought_up_to_date(resource, old, &object)),
+    let decide = |old: Option<&Arc<Object>>| match old {
+        // A user's namespace is left as it is.
+        Some(_) => Ok(Outcome::Keep),
         None => {
-            let stamp = Stamp {
-                uid: server.ids().uid(),
-                now: server.now(),
-                suffix: String::new(),
-            };
-            let mut made = frame.create(object.clone(), stamp)?.value;
-            if let Some(status) = object.get("status") {
-                made["status"] = status.clone();
-            }
-            Ok(Outcome::Set(crate::namespace::finish(resource, made)))
+            let made = frame.create(json!({"metadata": {"name": name}}), stamp(server))?;
+            Ok(Outcome::Set(namespace::finish(resource, made.value)))
         }
     };
+    server
+        .engine()
+        .decide(&resource.key("", name), decide, |_| Ok(()))
+        .map(drop)
+}
+
+/// Makes the object of a definition, or brings its spec up to date.
+fn ensure_definition(server: &Server, definition: &Value) -> Result<(), Failure> {
+    let resource = definitions(server)?;
+    let decide = |old: Option<&Arc<Object>>| match old {
+        Some(old) if old.value.get("spec") == definition.get("spec") => Ok(Outcome::Keep),
+        Some(old) => {
+            let mut value = old.value.clone();
+            value["spec"] = definition["spec"].clone();
+            Ok(Outcome::Set(value))
+        }
+        None => Ok(Outcome::Set(established(definition, stamp(server)))),
+    };
+    let key = resource.key("", meta_text(definition, "name"));
     server.engine().decide(&key, decide, |_| Ok(())).map(drop)
 }
 
-/// Only a definition can be out of date; a user's namespace is left as it is.
-fn brought_up_to_date(resource: &Resource, old: &Object, wanted: &Value) -> Outcome {
-    if !resource.traits.read_only || old.value.get("spec") == wanted.get("spec") {
-        return Outcome::Keep;
+/// Removes the objects of definitions that are not served any more; what was stored under them stays.
+fn forget_definitions(server: &Server) -> Result<(), Failure> {
+    let resource = definitions(server)?;
+    let served: BTreeSet<&str> = server
+        .registry()
+        .definitions()
+        .iter()
+        .map(|d| meta_text(d, "name"))
+        .collect();
+    let (stored, _) = server.snapshot(&Selection::all(resource.home.clone()));
+    for old in stored
+        .iter()
+        .filter(|object| !served.contains(object.key.name.as_str()))
+    {
+        let gone = |_: Option<&Arc<Object>>| Ok(Outcome::Remove(old.value.clone()));
+        server.engine().decide(&old.key, gone, |_| Ok(()))?;
     }
-    let mut value = old.value.clone();
-    value["spec"] = wanted["spec"].clone();
-    Outcome::Set(value)
+    Ok(())
+}
+
+fn definitions(server: &Server) -> Result<&Resource, Failure> {
+    built_in(server, "apiextensions.k8s.io", "customresourcedefinitions")
+}
+
+fn built_in<'a>(server: &'a Server, group: &str, plural: &str) -> Result<&'a Resource, Failure> {
+    server
+        .registry()
+        .get(group, plural)
+        .map(|resource| &**resource)
+        .ok_or_else(Failure::no_such_path)
+}
+
+fn stamp(server: &Server) -> Stamp {
+    Stamp {
+        uid: server.ids().uid(),
+        now: server.now(),
+        suffix: String::new(),
+    }
 }
 
 /// The definition as an object that says it is served.
-fn established(crd: &CustomResourceDefinition, now: &str) -> Result<Value, serde_json::Error> {
-    let mut object = serde_json::to_value(crd)?;
-    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now});
+fn established(definition: &Value, stamp: Stamp) -> Value {
+    let mut object = definition.clone();
+    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": stamp.now});
+    let versions = object["spec"]["versions"].as_array().into_iter().flatten();
+    let stored: Vec<&Value> = versions
+        .filter(|v| v["storage"] == true)
+        .map(|v| &v["name"])
+        .collect();
     object["status"] = json!({
         "conditions": [
             condition("NamesAccepted", "NoConflicts", "no conflicts found"),
             condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
         ],
         "acceptedNames": object["spec"]["names"],
-        "storedVersions": crd.spec.versions.iter().filter(|v| v.storage).map(|v| &v.name).collect::<Vec<_>>(),
+        "storedVersions": stored,
     });
-    Ok(object)
+    let metadata = meta_mut(&mut object);
+    metadata.insert("uid".to_owned(), stamp.uid.into());
+    metadata.insert("creationTimestamp".to_owned(), stamp.now.into());
+    metadata.insert("generation".to_owned(), 1.into());
+    object
 }
 
 pub(crate) fn unreadable(why: impl std::fmt::Display) -> api::Error {

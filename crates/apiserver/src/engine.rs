@@ -26,7 +26,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What decides, stores and shows writes.
 pub(crate) struct Engine {
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) clock: Clock,
     state: Mutex<State>,
     /// `None` once the server is closed.
@@ -51,7 +51,7 @@ pub(crate) struct Decided {
 
 impl Engine {
     pub(crate) fn new(
-        registry: Registry,
+        registry: Arc<Registry>,
         clock: Clock,
         state: State,
         storage: Box<dyn Storage>,

@@ -1,9 +1,10 @@
 //! Every resource that a server serves, found by path or by kind.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde_json::Value;
 
 use crate::builtin;
 use crate::resource::{Home, Resource};
@@ -11,6 +12,8 @@ use crate::resource::{Home, Resource};
 /// The served resources, in the order of group and plural.
 pub struct Registry {
     resources: BTreeMap<(String, String), Arc<Resource>>,
+    crds: Vec<CustomResourceDefinition>,
+    definitions: Vec<Value>,
 }
 
 impl Registry {
@@ -38,7 +41,36 @@ impl Registry {
                 ));
             }
         }
-        Ok(Self { resources })
+        let definitions = crds
+            .iter()
+            .map(serde_json::to_value)
+            .collect::<Result<_, _>>();
+        Ok(Self {
+            resources,
+            crds: crds.to_vec(),
+            definitions: definitions.map_err(|error| error.to_string())?,
+        })
+    }
+
+    /// The registry of these definitions, shared with whoever asked for the same ones just before: compiling schemas
+    /// takes longer than most tests.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub(crate) fn shared(crds: &[CustomResourceDefinition]) -> Result<Arc<Self>, String> {
+        static LAST: Mutex<Option<Arc<Registry>>> = Mutex::new(None);
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(registry) = last.as_ref().filter(|registry| registry.crds == crds) {
+            return Ok(registry.clone());
+        }
+        let registry = Arc::new(Self::new(crds)?);
+        *last = Some(registry.clone());
+        Ok(registry)
+    }
+
+    /// The definitions as documents.
+    pub(crate) fn definitions(&self) -> &[Value] {
+        &self.definitions
     }
 
     /// Every resource, by group and plural.

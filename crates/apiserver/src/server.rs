@@ -40,6 +40,7 @@ impl Drop for Handle {
 /// What a server can be given; see [`Server::builder`].
 pub struct Builder {
     crds: Vec<CustomResourceDefinition>,
+    registry: Option<Arc<Registry>>,
     storage: Box<dyn Storage>,
     clock: Clock,
     ids: Ids,
@@ -53,12 +54,13 @@ impl Server {
     /// When a definition cannot be served.
     #[must_use]
     pub fn in_memory(crds: Vec<CustomResourceDefinition>) -> Self {
-        let builder = Self::builder()
-            .crds(crds)
-            .storage(Memory::default())
-            .seed(1)
-            .clock(tokio_clock());
-        builder.build().expect("definitions of tests can be served")
+        let registry = Registry::shared(&crds).expect("definitions of tests can be served");
+        let builder = Self::builder().seed(1).clock(tokio_clock());
+        let builder = Builder {
+            registry: Some(registry),
+            ..builder
+        };
+        builder.build().expect("memory can be read")
     }
 
     /// Starts to describe a server.
@@ -66,6 +68,7 @@ impl Server {
     pub fn builder() -> Builder {
         Builder {
             crds: Vec::new(),
+            registry: None,
             storage: Box::new(Memory::default()),
             clock: Arc::new(Timestamp::now),
             ids: Ids::random(),
@@ -158,8 +161,12 @@ impl Builder {
     /// # Errors
     /// When storage cannot be read, holds what is no object, or a definition cannot be served.
     pub fn build(self) -> Result<Server, api::Error> {
-        let registry = Registry::new(&self.crds)
-            .map_err(|why| api::Error::new(api::ErrorKind::Invalid, why))?;
+        let registry = match self.registry {
+            Some(registry) => registry,
+            None => Registry::new(&self.crds)
+                .map(Arc::new)
+                .map_err(|why| api::Error::new(api::ErrorKind::Invalid, why))?,
+        };
         let loaded = self.storage.load().map_err(boot::unreadable)?;
         let revision = loaded.revision;
         let objects = shelve(&registry, loaded)?;
@@ -171,7 +178,7 @@ impl Builder {
             documents: OnceLock::new(),
         };
         let server = Server(Arc::new(handle));
-        boot::prepare(&server, &self.crds)?;
+        boot::prepare(&server)?;
         Ok(server)
     }
 }
