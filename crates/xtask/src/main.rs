@@ -6,6 +6,7 @@
 mod bench;
 mod cargo;
 mod ci;
+mod demo;
 mod r#gen;
 mod images;
 mod layers;
@@ -58,6 +59,12 @@ enum Command {
         /// Only tests whose names contain this
         filter: Option<String>,
     },
+    /// The main job on this machine, shown and proved
+    Demo {
+        /// Leave it running
+        #[arg(long)]
+        keep: bool,
+    },
     /// Everything that must hold before a change lands
     Ci,
 }
@@ -80,6 +87,7 @@ fn run(command: Command) -> Result<()> {
         Command::Scenario { file } => scenario::run(&file),
         Command::Bench { name, arguments } => bench::run(&name, &arguments),
         Command::Live { filter } => live::run(filter.as_deref()),
+        Command::Demo { keep } => demo::run(keep),
         Command::Ci => ci::run(),
     }
 }

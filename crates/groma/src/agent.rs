@@ -1,0 +1,135 @@
+//! `groma agent`: what runs on every host.
+//!
+//! It composes: `mco` tells the host's facts and keeps its Lease, `wdm` runs Instances, `tcm` programs the datapath. It
+//! keeps working from its last known state while the control plane cannot be reached, and never ends a running thing
+//! because it cannot see it.
+
+mod door;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_oci::{LocalMachine, OciConfig, OciRuntime};
+use adapter_srv6::Srv6Router;
+use anyhow::{Context, bail};
+use clap::Args;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use linux::{Netlink, netns};
+use runtime::{Clock, Runtime};
+
+use crate::lock::Lock;
+use crate::places;
+
+/// The program that runs containers.
+const OCI_RUNTIME: &str = "runc";
+/// How often containers without an Instance are looked for.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Options of `groma agent`.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The host; its Host object must exist
+    #[arg(long)]
+    host: String,
+    /// Credentials, from `groma host enroll`
+    #[arg(long)]
+    kubeconfig: PathBuf,
+    /// Folder for everything that is kept
+    #[arg(long, default_value = "/var/lib/groma/agent")]
+    state: PathBuf,
+    /// Folder of OCI image layouts
+    #[arg(long, default_value = "/var/lib/groma/images")]
+    images: PathBuf,
+    /// Network namespace of the host's router
+    #[arg(long)]
+    router: String,
+    /// The router's interface in the underlay
+    #[arg(long, default_value = "up0")]
+    uplink: String,
+    /// What marks the containers of this agent; no two agents of one machine may have the same
+    #[arg(long)]
+    mark: Option<String>,
+}
+
+/// Runs until the process is asked to end; containers go on.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let missing = adapter_oci::requirements();
+    if !missing.is_empty() {
+        bail!("this machine cannot run an agent: {}", missing.join("; "));
+    }
+    let _lock = Lock::take(&places::lock(&options.state))?;
+    let client = client(&options.kubeconfig).await?;
+    let router = Arc::new(Srv6Router::open(
+        &options.router,
+        &options.state.join("router"),
+    )?);
+    let containers = Arc::new(OciRuntime::open(oci_config(&options)?).await?);
+    let machine = Arc::new(LocalMachine {
+        state: options.state.clone(),
+        runtime_program: OCI_RUNTIME.to_owned(),
+    });
+    let controllers = Runtime::new(client.clone(), Clock::system());
+    let controllers = mco::agent(controllers, &options.host, machine, router.clone());
+    let controllers = wdm::agent(controllers, &options.host, containers.clone());
+    let controllers = tcm::agent(controllers, &options.host, router.clone());
+    tracing::info!(host = options.host, "running");
+    tokio::select! {
+        () = controllers.run(crate::shutdown()) => {}
+        () = mco::host::keep_lease(client.clone(), &options.host, &options.host, crate::shutdown()) => {}
+        () = sweep(client, &options.host, &containers) => {}
+        () = door::keep_open(&options.kubeconfig, &options.host, &containers, &router) => {}
+    }
+    Ok(())
+}
+
+async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
+    let what = || format!("cannot use the credentials in {}", kubeconfig.display());
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).with_context(what)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .with_context(what)?;
+    Client::try_from(config).with_context(what)
+}
+
+fn oci_config(options: &Options) -> anyhow::Result<OciConfig> {
+    Ok(OciConfig {
+        host: options.mark.clone().unwrap_or_else(|| options.host.clone()),
+        state: options.state.join("containers"),
+        images: options.images.clone(),
+        router_netns: options.router.clone(),
+        attachment_mtu: underlay_mtu(options)? - 64,
+        shim: vec!["/proc/self/exe".into(), "shim".into()],
+        runtime_program: OCI_RUNTIME.to_owned(),
+    })
+}
+
+/// The largest packet that the underlay takes.
+fn underlay_mtu(options: &Options) -> anyhow::Result<u32> {
+    let namespace = netns::open(&options.router)?
+        .with_context(|| format!("there is no network namespace {}", options.router))?;
+    let uplink = Netlink::open(&namespace)?.link(&options.uplink)?;
+    let uplink = uplink.with_context(|| {
+        format!(
+            "there is no interface {} in {}",
+            options.uplink, options.router
+        )
+    })?;
+    Ok(uplink.mtu)
+}
+
+/// Removes containers whose Instance is gone, now and again.
+async fn sweep(client: Client, host: &str, containers: &OciRuntime) {
+    loop {
+        match wdm::instance::sweep(&client, host, containers).await {
+            Ok(0) => {}
+            Ok(n_removed) => tracing::warn!(n_removed, "removed containers without an instance"),
+            Err(error) => tracing::debug!(
+                error = api::chain(&error),
+                "cannot look for containers without an instance"
+            ),
+        }
+        tokio::time::sleep(SWEEP).await;
+    }
+}

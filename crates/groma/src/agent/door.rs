@@ -1,0 +1,211 @@
+//! What the agent answers through its door: logs and exec of its instances, and the counters of its router.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter::{
+    ContainerId, ContainerRuntime, ExecOutput, ExecRequest, LogOptions, Router as _, SidCounters,
+};
+use adapter_oci::OciRuntime;
+use adapter_srv6::Srv6Router;
+use anyhow::Context;
+use api::wdm::ExecFrame;
+use api::{Error, ErrorKind};
+use apiserver::tls::{Credentials, client_config};
+use axum::body::{Body, Bytes};
+use axum::extract::{Path as PathParts, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures::StreamExt;
+use k8s_openapi::ByteString;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// How long after a door has closed it is opened again.
+const REOPEN: Duration = Duration::from_millis(500);
+/// The port of an address that names none.
+const HTTPS: u16 = 443;
+
+#[derive(Clone)]
+struct Host {
+    containers: Arc<OciRuntime>,
+    router: Arc<Srv6Router>,
+}
+
+/// Keeps the door open, whatever happens to the connection.
+pub async fn keep_open(
+    kubeconfig: &Path,
+    host: &str,
+    containers: &Arc<OciRuntime>,
+    router: &Arc<Srv6Router>,
+) {
+    let answers = answers(Host {
+        containers: containers.clone(),
+        router: router.clone(),
+    });
+    loop {
+        if let Err(error) = serve(kubeconfig, host, answers.clone()).await {
+            tracing::debug!(error = format!("{error:#}"), "the door is closed");
+        }
+        tokio::time::sleep(REOPEN).await;
+    }
+}
+
+async fn serve(kubeconfig: &Path, host: &str, answers: Router) -> anyhow::Result<()> {
+    let access = Access::read(kubeconfig)?;
+    let config = client_config(&access.authority, Some(&access.credentials), b"http/1.1")?;
+    let stream = TcpStream::connect((access.host.as_str(), access.port)).await?;
+    let name = access
+        .host
+        .clone()
+        .try_into()
+        .context("the server's name is not usable")?;
+    let stream = TlsConnector::from(config).connect(name, stream).await?;
+    apiserver::door::agent::serve(stream, host, answers).await?;
+    Ok(())
+}
+
+/// What the credentials say of the server and of this host.
+struct Access {
+    host: String,
+    port: u16,
+    authority: String,
+    credentials: Credentials,
+}
+
+impl Access {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)?;
+        let config = api::documents(&text)?.pop().context("the credentials are empty")?;
+        let (cluster, user) = (&config["clusters"][0]["cluster"], &config["users"][0]["user"]);
+        let server: http::Uri = cluster["server"].as_str().context("the credentials name no server")?.parse()?;
+        Ok(Self {
+            host: server.host().context("the server has no name")?.trim_matches(['[', ']']).to_owned(),
+            port: server.port_u16().unwrap_or(HTTPS),
+            authority: pem(&cluster["certificate-authority-data"])?,
+            credentials: Credentials { certificate: pem(&user["client-certificate-data"])?, key: pem(&user["client-key-data"])? },
+        })
+    }
+}
+
+/// The text of a field that is there in base64.
+fn pem(field: &Value) -> anyhow::Result<String> {
+    let ByteString(bytes) = serde_json::from_value(field.clone()).context("the credentials lack a certificate or key")?;
+    Ok(String::from_utf8(bytes)?)
+}
+
+fn answers(host: Host) -> Router {
+    Router::new()
+        .route("/namespaces/{namespace}/instances/{name}/log", get(log))
+        .route("/namespaces/{namespace}/instances/{name}/exec", post(exec))
+        .route("/counters", get(counters))
+        .with_state(host)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct LogQuery {
+    #[serde(default)]
+    follow: bool,
+    tail_lines: Option<u32>,
+    #[serde(default)]
+    previous: bool,
+}
+
+async fn log(
+    State(host): State<Host>,
+    PathParts((namespace, name)): PathParts<(String, String)>,
+    Query(query): Query<LogQuery>,
+) -> Result<Response, Refusal> {
+    let id = host.find(&namespace, &name).await?;
+    let options = LogOptions {
+        follow: query.follow,
+        tail_lines: query.tail_lines,
+        previous: query.previous,
+    };
+    let log = host.containers.logs(&id, options).await?;
+    Ok(Body::from_stream(log).into_response())
+}
+
+/// The program and its arguments: `command=ls&command=-l`.
+async fn exec(
+    State(host): State<Host>,
+    PathParts((namespace, name)): PathParts<(String, String)>,
+    Query(query): Query<Vec<(String, String)>>,
+    input: Body,
+) -> Result<Response, Refusal> {
+    let id = host.find(&namespace, &name).await?;
+    let command: Vec<String> = query
+        .into_iter()
+        .filter(|(key, _)| key == "command")
+        .map(|(_, word)| word)
+        .collect();
+    if command.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "command is missing: say command=PROGRAM for each word",
+        )
+        .into());
+    }
+    let stdin = input
+        .into_data_stream()
+        .take_while(|piece| std::future::ready(piece.is_ok()))
+        .filter_map(|piece| async { piece.ok() });
+    let request = ExecRequest {
+        command,
+        stdin: stdin.boxed(),
+    };
+    let output = host.containers.exec(&id, request).await?;
+    let frames = output.map(|output| output.map(|output| Bytes::from(frame(output).encode())));
+    Ok(Body::from_stream(frames).into_response())
+}
+
+fn frame(output: ExecOutput) -> ExecFrame {
+    match output {
+        ExecOutput::Stdout(bytes) => ExecFrame::Stdout(bytes.to_vec()),
+        ExecOutput::Stderr(bytes) => ExecFrame::Stderr(bytes.to_vec()),
+        ExecOutput::Exit(code) => ExecFrame::Exit(code),
+    }
+}
+
+/// What each segment of this host has seen.
+async fn counters(State(host): State<Host>) -> Result<Json<Vec<SidCounters>>, Refusal> {
+    Ok(Json(host.router.counters().await?))
+}
+
+impl Host {
+    async fn find(&self, namespace: &str, name: &str) -> Result<ContainerId, Error> {
+        let found = self.containers.list().await?;
+        let found = found
+            .into_iter()
+            .find(|id| id.namespace == namespace && id.name == name);
+        found.ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("instance {namespace}/{name} has no container on this host"),
+            )
+        })
+    }
+}
+
+/// An error as the answer to a request.
+struct Refusal(Error);
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let code =
+            StatusCode::from_u16(self.0.kind.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (code, self.0.what).into_response()
+    }
+}

@@ -1,0 +1,111 @@
+//! The one program of Groma: server, agent, shim, laboratory and command line.
+//!
+//! It composes what the crates offer and has no logic of its own.
+
+mod agent;
+mod enrol;
+mod laboratory;
+mod lock;
+mod places;
+mod serve;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Places, provisions, deploys and connects telco services over many sites and providers.
+#[derive(Debug, Parser)]
+#[command(name = "groma", version, max_term_width = 100)]
+struct Groma {
+    #[command(flatten)]
+    access: cli::Access,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the control plane: the API server and all controllers
+    Serve(serve::Options),
+    /// Run the agent of a host
+    Agent(agent::Options),
+    /// Build, watch and remove a laboratory on this machine
+    #[command(subcommand)]
+    Lab(laboratory::Command),
+    /// Let hosts join, and declare them dead
+    #[command(subcommand)]
+    Host(enrol::Command),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: cli::Shell,
+    },
+    #[command(flatten)]
+    Client(cli::Command),
+}
+
+/// The word that makes this program the shim of a container.
+const SHIM: &str = "shim";
+
+fn main() -> ExitCode {
+    // Before any thread is started: a shim forks.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().as_deref() == Some(SHIM.as_ref()) {
+        return adapter_oci::shim::main(arguments.collect::<Vec<OsString>>());
+    }
+    let groma = Groma::parse();
+    let quiet = matches!(groma.command, Command::Client(_) | Command::Host(_));
+    let filter = EnvFilter::try_from_env("GROMA_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(if quiet { "error" } else { "info" }));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match run(groma) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("groma: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(groma: Groma) -> anyhow::Result<ExitCode> {
+    if let Command::Completions { shell } = groma.command {
+        cli::completions(shell, &mut Groma::command());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match groma.command {
+            Command::Serve(options) => serve::run(options).await.map(|()| ExitCode::SUCCESS),
+            Command::Agent(options) => agent::run(options).await.map(|()| ExitCode::SUCCESS),
+            Command::Lab(command) => laboratory::run(command).await,
+            Command::Host(command) => enrol::run(command, &groma.access)
+                .await
+                .map(|()| ExitCode::SUCCESS),
+            Command::Client(command) => cli::run(command, &groma.access).await,
+            Command::Completions { .. } => Ok(ExitCode::SUCCESS),
+        }
+    })
+}
+
+/// Ends when the process is asked to end.
+async fn shutdown() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        tracing::error!("cannot listen for signals");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

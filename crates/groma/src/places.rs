@@ -1,0 +1,33 @@
+//! The files of a server's state folder.
+
+use std::path::{Path, PathBuf};
+
+/// The objects.
+pub fn store(state: &Path) -> PathBuf {
+    state.join("store.redb")
+}
+
+/// The authority that signs certificates.
+pub fn authority(state: &Path) -> PathBuf {
+    state.join("authority")
+}
+
+/// The administrator's way in for clients on this machine.
+pub fn kubeconfig(state: &Path) -> PathBuf {
+    state.join("kubeconfig")
+}
+
+/// The administrator's way in without TLS.
+pub fn socket(state: &Path) -> PathBuf {
+    state.join("groma.sock")
+}
+
+/// Where the server listens; there while it does.
+pub fn address(state: &Path) -> PathBuf {
+    state.join("address")
+}
+
+/// Held by the process that uses the folder.
+pub fn lock(state: &Path) -> PathBuf {
+    state.join("lock")
+}

@@ -1,0 +1,148 @@
+//! `groma serve`: the API server and the controllers of all blocks, in one process.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use apiserver::Server;
+use apiserver::door::Doors;
+use apiserver::listen::{self, Listening};
+use apiserver::store::redb::Redb;
+use apiserver::tls::Authority;
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+use runtime::{Clock, Runtime};
+
+use crate::lock::Lock;
+use crate::places;
+
+/// Options of `groma serve`.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Folder for everything that is kept
+    #[arg(long, default_value = cli::SERVER_STATE, env = "GROMA_STATE")]
+    state: PathBuf,
+    /// Address for TLS clients; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:6443")]
+    listen: SocketAddr,
+    /// Names and addresses, besides this machine's own, under which clients reach the server
+    #[arg(long = "name", value_name = "NAME")]
+    names: Vec<String>,
+    /// Blocks to run
+    #[arg(long, value_delimiter = ',', default_value = "tcso,mco,wdm,tcm")]
+    blocks: Vec<Block>,
+}
+
+/// A block of the reference architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Block {
+    /// Telco cloud service orchestrator
+    Tcso,
+    /// Multi-cloud orchestrator
+    Mco,
+    /// Workload deployment manager
+    Wdm,
+    /// Telco connectivity manager
+    Tcm,
+}
+
+/// Serves until the process is asked to end.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let state = &options.state;
+    let _lock = Lock::take(&places::lock(state))?;
+    let server = open(state)?;
+    let _doors = open_doors(&server, &options).await?;
+    let client = server.client();
+    ensure_system_namespace(&client).await?;
+    tracing::info!(state = %state.display(), "serving");
+    controllers(client, &options.blocks)
+        .run(crate::shutdown())
+        .await;
+    Ok(())
+}
+
+fn open(state: &Path) -> anyhow::Result<Server> {
+    let path = places::store(state);
+    let storage =
+        Redb::open(&path).with_context(|| format!("cannot open the store {}", path.display()))?;
+    let server = Server::builder().crds(api::crds()).storage(storage).build();
+    server.map_err(|error| anyhow::anyhow!(api::chain(&error)))
+}
+
+/// Opens the doors for the owner of the socket and for everyone with a certificate.
+async fn open_doors(server: &Server, options: &Options) -> anyhow::Result<[Listening; 2]> {
+    let (state, now) = (&options.state, Timestamp::now());
+    let authority = Authority::open(&places::authority(state), now)?;
+    let config = authority.server_config(&options.names, now)?;
+    let doors = Doors::new();
+    let service = |server: &Server, doors: &Doors| {
+        let (server, doors) = (server.clone(), doors.clone());
+        move |identity| doors.service_for(&server, identity)
+    };
+    let unix = listen::unix(&places::socket(state), service(server, &doors)).await?;
+    let tls = match previous_address(options) {
+        // Clients know it from before; if someone has taken it meanwhile, a new one does as well.
+        Some(address) => {
+            match listen::tls(address, config.clone(), service(server, &doors)).await {
+                Ok(listening) => listening,
+                Err(_) => listen::tls(options.listen, config, service(server, &doors)).await?,
+            }
+        }
+        None => listen::tls(options.listen, config, service(server, &doors)).await?,
+    };
+    let address = tls.address().context("a TCP listener has an address")?;
+    let admin = authority.issue_client("groma:admin", Some("system:masters"), now)?;
+    let url = format!("https://{address}");
+    apiserver::kubeconfig::write(
+        &places::kubeconfig(state),
+        &url,
+        authority.certificate(),
+        &admin,
+    )?;
+    std::fs::write(places::address(state), address.to_string())?;
+    tracing::info!(%address, "listening");
+    Ok([unix, tls])
+}
+
+/// Where the server listened last time, if it may listen anywhere now.
+fn previous_address(options: &Options) -> Option<SocketAddr> {
+    let text = std::fs::read_to_string(places::address(&options.state)).ok()?;
+    let address: SocketAddr = text.trim().parse().ok()?;
+    (options.listen.port() == 0 && address.ip() == options.listen.ip()).then_some(address)
+}
+
+/// The namespace of what belongs to the operator, hosts' Leases among it.
+async fn ensure_system_namespace(client: &Client) -> anyhow::Result<()> {
+    let name = Some(api::SYSTEM_NAMESPACE.to_owned());
+    let namespace = Namespace {
+        metadata: ObjectMeta {
+            name,
+            ..ObjectMeta::default()
+        },
+        ..Namespace::default()
+    };
+    match Api::all(client.clone())
+        .create(&PostParams::default(), &namespace)
+        .await
+    {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        other => other.map(drop).context("cannot make the system namespace"),
+    }
+}
+
+/// The controllers of the chosen blocks.
+fn controllers(client: Client, blocks: &[Block]) -> Runtime {
+    let mut runtime = Runtime::new(client.clone(), Clock::system());
+    for block in blocks {
+        runtime = match block {
+            Block::Tcso => tcso::control_plane(runtime),
+            Block::Mco => mco::control_plane(runtime),
+            Block::Wdm => wdm::control_plane(runtime),
+            Block::Tcm => tcm::control_plane(runtime),
+        };
+    }
+    runtime
+}
