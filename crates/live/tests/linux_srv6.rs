@@ -98,7 +98,11 @@ fn routes_and_rules_read_back_as_written() {
     middle.replace_route(&route).expect("replace in one step");
     let mut of_table = routes(&mut middle);
     of_table.retain(|route| route.table == 203);
-    assert_eq!(of_table, [route.clone()], "replaced, not added");
+    assert_eq!(
+        of_table,
+        std::slice::from_ref(&route),
+        "replaced, not added"
+    );
 
     let rules = middle.rules(PROTOCOL).expect("list rules");
     assert_eq!(rules, [input_rule("gleft", 202), input_rule("gright", 203)]);
