@@ -82,10 +82,10 @@ pub(crate) fn shim_command(config: &OciConfig) -> io::Result<Command> {
     Ok(command)
 }
 
-impl Running {
-    /// Waits for its end.
-    pub(crate) async fn wait(&self) -> i32 {
-        match self.helper.0.ended().await {
+impl Helper {
+    /// Waits for its end, which is that of the program.
+    async fn ended(&self) -> i32 {
+        match self.0.ended().await {
             Some(Ended::Exit(status)) => status,
             Some(Ended::Signal(signal)) => SIGNAL_BASE + signal,
             None => KILLED,
@@ -106,7 +106,7 @@ pub(crate) async fn check(
     let _ = tokio::join!(drain(stdout, &mut said), drain(stderr, &mut complaint));
     said.append(&mut complaint);
     let said = String::from_utf8_lossy(&said).trim().to_owned();
-    Ok((running.wait().await, said))
+    Ok((running.helper.ended().await, said))
 }
 
 /// Reads to the end, keeping the first chunk only.
@@ -192,14 +192,19 @@ impl Session {
     }
 
     async fn event(&mut self) -> Event {
-        let Running { stdout, stderr, .. } = &mut self.running;
+        let Running {
+            helper,
+            stdout,
+            stderr,
+            ..
+        } = &mut self.running;
         let [out_open, err_open] = self.open;
         let (mut out, mut err) = ([0; CHUNK], [0; CHUNK]);
         tokio::select! {
             count = stdout.read(&mut out), if out_open => chunk(count, &out, 0, ExecOutput::Stdout),
             count = stderr.read(&mut err), if err_open => chunk(count, &err, 1, ExecOutput::Stderr),
             bytes = self.input.next(), if self.stdin.is_some() => Event::Input(bytes),
-            else => Event::End(self.running.wait().await),
+            status = helper.ended(), if !out_open && !err_open => Event::End(status),
         }
     }
 

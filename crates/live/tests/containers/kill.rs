@@ -1,5 +1,6 @@
 //! Agents, shims and containers that are killed at any moment: the next agent goes on, nothing is doubled, nothing is left.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -168,10 +169,9 @@ async fn until_one_copy(bed: &Bed, ids: &[ContainerId]) {
                 .iter()
                 .filter(|line| line.starts_with("sleep "))
                 .count();
-            let shims = programs
-                .iter()
-                .filter(|line| line.contains(" shim run "))
-                .count();
+            // A shim that forks is seen twice for a moment; another run has another number in its line.
+            let shims = programs.iter().filter(|line| line.contains(" shim run "));
+            let shims = shims.collect::<BTreeSet<_>>().len();
             assert!(sleeping <= 1 && shims <= 1, "{key}: {programs:?}");
             good &= sleeping == 1 && shims == 1 && members.len() == 2;
         }

@@ -5,6 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use api::wdm::InterfaceRole;
 use linux::netlink::Prefix;
 use linux::route::{Action, METRIC, Route, TABLE_MAIN};
+use linux::rule::Selector;
 use linux::{Netlink, netns};
 
 use crate::bed::{Bed, idle, interface, script};
@@ -98,27 +99,20 @@ async fn a_function_forwards_from_one_side_to_the_other_only() {
             .0,
         "1"
     );
-    let rules = bed
-        .exec(
-            &f,
-            "ip -6 rule; ip -6 route show table 101; ip -6 route show table 102",
-        )
-        .await
-        .0;
-    assert!(
-        rules.contains("iif left") && rules.contains("iif right"),
-        "{rules}"
-    );
-    println!("{rules}");
-    let ways: Vec<&str> = rules
-        .lines()
-        .filter(|line| line.starts_with("default via fe80::1"))
-        .collect();
-    assert!(
-        ways[0].contains("dev right") && ways[1].contains("dev left"),
-        "{rules}"
-    );
-    let own = bed.exec(&f, "ip -6 route").await.0;
-    assert!(!own.contains("default"), "no way for anything else: {own}");
+    let names = netns::list(&format!("groma-{}-", bed.host)).expect("listed");
+    let inside = netns::open(&names[0]).expect("opened").expect("there");
+    let mut netlink = Netlink::open(&inside).expect("opened");
+    let rules = netlink.rules(201).expect("listed");
+    let routes = netlink.routes(201).expect("listed");
+    for (side, other) in [("left", "right"), ("right", "left")] {
+        let selector = Selector::InputDevice(side.to_owned());
+        let rule = rules.iter().find(|rule| rule.selector == selector);
+        let table = rule.expect("a rule for each side").table;
+        let route = routes.iter().find(|seen| seen.route.table == table);
+        let device = route.expect("a way out").route.action.device();
+        assert_eq!(device, Some(other));
+    }
+    let own = routes.iter().filter(|seen| seen.route.table == TABLE_MAIN);
+    assert_eq!(own.count(), 0, "no way for anything else");
     bed.finish().await;
 }

@@ -1,6 +1,6 @@
 //! Logs across segments and runs, and programs run inside.
 
-use adapter::{ContainerRuntime, LogOptions};
+use adapter::{ContainerRuntime, ExecOutput, LogOptions};
 use futures::StreamExt;
 
 use crate::bed::{Bed, idle, script};
@@ -96,11 +96,16 @@ async fn a_program_ends_with_its_listener_and_with_its_container() {
     while !bed.exec(&a, sleeping).await.0.is_empty() {
         tokio::task::yield_now().await;
     }
-    let remove = async {
-        bed.running(&a).await;
-        bed.remove(&a).await;
+    let request = adapter::ExecRequest {
+        command: ["/bin/sh", "-c", "echo here; exec sleep 6000"]
+            .map(str::to_owned)
+            .to_vec(),
+        stdin: futures::stream::pending().boxed(),
     };
-    let ((_, _, status), ()) = tokio::join!(bed.exec(&a, "exec sleep 6000"), remove);
-    assert_eq!(status, 128 + 9);
+    let output = bed.runtime().exec(&a, request).await.expect("started");
+    let mut output = output.map(|item| item.expect("streamed"));
+    output.next().await.expect("it began");
+    bed.remove(&a).await;
+    assert_eq!(output.next().await, Some(ExecOutput::Exit(128 + 9)));
     bed.finish().await;
 }
