@@ -1,3 +1,5 @@
+//! Bundles: what the runtime's configuration says for an instance.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

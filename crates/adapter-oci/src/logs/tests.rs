@@ -1,3 +1,5 @@
+//! Logs: rotation, reading from the end, and following.
+
 use futures::executor::block_on;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tempfile::TempDir;

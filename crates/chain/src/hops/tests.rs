@@ -1,3 +1,5 @@
+//! Hops: which instances a chain passes, and why one cannot be passed.
+
 use api::Ref;
 use api::tcrr::DatapathCapability;
 

@@ -1,3 +1,5 @@
+//! Plans: what each host gets, as golden text.
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 

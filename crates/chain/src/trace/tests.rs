@@ -1,3 +1,5 @@
+//! Traces: a packet followed through the plans, and the holes that are found.
+
 use super::*;
 use crate::sample::{PORT, request, routers, settle, shop};
 

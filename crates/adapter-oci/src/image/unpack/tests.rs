@@ -1,3 +1,5 @@
+//! Unpacking: layers in order, whiteouts, and archives that try to leave their folder.
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
