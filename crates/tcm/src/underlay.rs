@@ -89,7 +89,8 @@ mod tests {
     }
 
     fn check(host: &Host, others: &[Arc<Host>], expected: &str) {
-        let found = domain(host, &domains(DomainController::Hosts), others);
+        let domains = domains(DomainController::Hosts);
+        let found = domain(host, &domains, others);
         assert_eq!(found.expect_err("it is wrong").what, expected);
     }
 

@@ -4,7 +4,7 @@ use adapter_sim::SimNetwork;
 use api::{interface_name, service_address};
 use serde_json::{Value, json};
 
-pub const TENANT: &str = "shop";
+pub const TENANT: &str = "default";
 const VERSION: &str = "groma.dev/v1alpha1";
 const PREFIX: &str = "fd00:beef:0:1::/64";
 /// Workloads with one interface; the others are functions.
@@ -81,11 +81,11 @@ pub fn datapath(host: &str, segment: &str) -> Value {
             "userPorts": [{"interface": "users0", "prefix": "2001:db8:1::/64"}],
             "sids": [{
                 "sid": "fd00:a:1::5:1", "target": {"attachment": {"interface": interface}},
-                "chain": "shop/web", "direction": "forward",
+                "chain": "default/web", "direction": "forward",
             }],
             "steering": [{
                 "interface": "users0", "matching": {"destination": "fd00:beef::1/128"}, "segments": [segment],
-                "chain": "shop/web", "direction": "forward",
+                "chain": "default/web", "direction": "forward",
             }],
         },
     })

@@ -142,7 +142,7 @@ async fn a_chain_is_available_only_when_packets_flow_both_ways() {
         .until("the chain is available", available, || {})
         .await;
     assert_eq!((stage.request().lost, stage.answer().lost), (None, None));
-    assert_eq!(stage.request().tunnels[0].to.of, "shop/fw-0/left");
+    assert_eq!(stage.request().tunnels[0].to.of, "default/fw-0/left");
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,8 +172,8 @@ async fn an_instance_is_let_go_only_after_its_packets_go_another_way() {
     stage
         .until("the old instance is let go", gone, no_hole)
         .await;
-    assert_eq!(stage.request().tunnels[0].to.of, "shop/fw-1/left");
-    assert_eq!(stage.answer().tunnels[0].to.of, "shop/fw-1/right");
+    assert_eq!(stage.request().tunnels[0].to.of, "default/fw-1/left");
+    assert_eq!(stage.answer().tunnels[0].to.of, "default/fw-1/right");
 }
 
 #[tokio::test(start_paused = true)]
