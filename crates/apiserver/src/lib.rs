@@ -13,6 +13,7 @@ mod collect;
 mod convert;
 mod decode;
 mod deletion;
+mod direct;
 mod discovery;
 pub mod door;
 mod engine;

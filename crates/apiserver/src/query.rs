@@ -334,6 +334,14 @@ mod tests {
     }
 
     #[test]
+    fn every_allowed_parameter_means_something() {
+        for name in [ANY, GET, LIST, WRITE, DELETE].concat() {
+            // Whether the value fits does not matter here; a name without a meaning would panic.
+            let _ = Query::default().set(name, "1");
+        }
+    }
+
+    #[test]
     fn refuses_what_is_not_honoured() {
         let cases = [
             ("nonsense=1", Allowed::List),

@@ -14,22 +14,18 @@ use crate::failure::Failure;
 use crate::object::{Key, Object, meta_mut, meta_text};
 use crate::options::DeleteOptions;
 use crate::patch::Patch;
-use crate::query::FieldValidation;
 use crate::render::Render;
 use crate::request::{Request, Subresource, Verb};
 use crate::rules::{Admitted, Frame, Stamp};
 use crate::server::Server;
 use crate::state::State;
-use crate::{convert, decode, list, namespace, query};
+use crate::{convert, decode, list, namespace};
 
 /// How many generated names are tried before the client is told that all are taken.
 const NAMES_TRIED_MAX: usize = 8;
 /// Most `Warning` headers of one answer, and the longest text of one.
 const WARNINGS_MAX: usize = 32;
 const WARNING_CHARS_MAX: usize = 256;
-
-/// Who writes directly.
-const USER: &str = "groma";
 
 /// Does what a changing request asks for.
 pub(crate) async fn write(
@@ -60,16 +56,16 @@ pub(crate) async fn write(
 }
 
 /// A decided write, with what the client should be warned of.
-struct Done {
-    decided: Decided,
+pub(crate) struct Done {
+    pub(crate) decided: Decided,
     warnings: Vec<String>,
 }
 
 /// One changing request.
-struct Writing<'a> {
-    server: &'a Server,
-    request: &'a Request,
-    author: &'a Identity,
+pub(crate) struct Writing<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) request: &'a Request,
+    pub(crate) author: &'a Identity,
 }
 
 impl Writing<'_> {
@@ -94,7 +90,7 @@ impl Writing<'_> {
     }
 
     /// Creates under the given name, or under generated ones until one is free.
-    fn create_value(&self, value: &Value) -> Result<Done, Failure> {
+    pub(crate) fn create_value(&self, value: &Value) -> Result<Done, Failure> {
         let generated = meta_text(value, "name").is_empty();
         for _ in 0..NAMES_TRIED_MAX {
             let created = self.create_once(value.clone());
@@ -135,7 +131,7 @@ impl Writing<'_> {
     }
 
     /// Checks that the body is about the namespace of the path.
-    fn place(&self, value: &mut Value) -> Result<(), Failure> {
+    pub(crate) fn place(&self, value: &mut Value) -> Result<(), Failure> {
         let namespace = &self.request.namespace;
         let given = meta_text(value, "namespace");
         if !given.is_empty() && given != namespace {
@@ -194,7 +190,7 @@ impl Writing<'_> {
     }
 
     /// Makes the next state of the object from its current one.
-    fn change(
+    pub(crate) fn change(
         &self,
         next: impl Fn(&Value) -> Result<Value, Failure>,
         patched: bool,
@@ -279,7 +275,11 @@ impl Writing<'_> {
     }
 
     /// Decides about one object; also says whether it is gone.
-    fn delete_one(&self, key: &Key, options: &DeleteOptions) -> Result<(Decided, bool), Failure> {
+    pub(crate) fn delete_one(
+        &self,
+        key: &Key,
+        options: &DeleteOptions,
+    ) -> Result<(Decided, bool), Failure> {
         let resource = &self.request.resource;
         let now = self.server.now();
         let mut gone = false;
@@ -381,88 +381,5 @@ fn warn(response: &mut Response<Body>, warnings: &[String]) {
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             response.headers_mut().append(header::WARNING, value);
         }
-    }
-}
-
-/// Answers for those who write from within the process, such as tests that play a user.
-impl Server {
-    /// Creates the object, or merges it into the one that is there, as an administrator and without waiting.
-    ///
-    /// # Errors
-    /// As for a request. With in-memory storage the write is visible when this returns.
-    pub fn apply(&self, object: &Value) -> Result<Value, Failure> {
-        let request = self.direct_request(object, Verb::Patch)?;
-        let author = Identity::Admin(USER.to_owned());
-        let writing = Writing {
-            server: self,
-            request: &request,
-            author: &author,
-        };
-        let merge = Patch::Merge(object.clone());
-        let next = |old: &Value| merge.apply(old.clone());
-        let done = match writing.change(next, true) {
-            Err(missing) if missing.code == 404 => writing.create_value(object)?,
-            changed => changed?,
-        };
-        Ok(done.decided.object.value.clone())
-    }
-
-    /// Deletes the object that this one names, as an administrator and without waiting.
-    ///
-    /// # Errors
-    /// As for a request.
-    pub fn delete(&self, object: &Value) -> Result<(), Failure> {
-        self.delete_as(object, DeleteOptions::default())
-    }
-
-    /// As [`delete`](Self::delete), with a propagation policy such as `Foreground`.
-    ///
-    /// # Errors
-    /// As for a request.
-    pub fn delete_with(&self, object: &Value, propagation: &str) -> Result<(), Failure> {
-        let propagation = query::propagation(propagation).map_err(Failure::bad_request)?;
-        self.delete_as(
-            object,
-            DeleteOptions {
-                propagation: Some(propagation),
-                ..DeleteOptions::default()
-            },
-        )
-    }
-
-    fn delete_as(&self, object: &Value, options: DeleteOptions) -> Result<(), Failure> {
-        let request = self.direct_request(object, Verb::Delete)?;
-        let author = Identity::Admin(USER.to_owned());
-        let writing = Writing {
-            server: self,
-            request: &request,
-            author: &author,
-        };
-        let key = request.resource.key(&request.namespace, &request.name);
-        writing.delete_one(&key, &options).map(drop)
-    }
-
-    fn direct_request(&self, object: &Value, verb: Verb) -> Result<Request, Failure> {
-        let text = |field: &str| {
-            object
-                .get(field)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let found = self.registry().by_kind(text("apiVersion"), text("kind"));
-        let (resource, version) = found.ok_or_else(Failure::no_such_path)?;
-        let query = crate::query::Query {
-            field_validation: FieldValidation::Strict,
-            ..Default::default()
-        };
-        Ok(Request {
-            verb,
-            resource: resource.clone(),
-            version,
-            namespace: meta_text(object, "namespace").to_owned(),
-            name: meta_text(object, "name").to_owned(),
-            subresource: None,
-            query,
-        })
     }
 }

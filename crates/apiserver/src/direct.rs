@@ -1,0 +1,103 @@
+//! Writing from within the process at once, as tests that play a user do: the rules of a request without its way.
+
+use serde_json::Value;
+
+use crate::access::Identity;
+use crate::failure::Failure;
+use crate::object::meta_text;
+use crate::options::DeleteOptions;
+use crate::patch::Patch;
+use crate::query::{self, FieldValidation, Query};
+use crate::request::{Request, Verb};
+use crate::server::Server;
+use crate::write::Writing;
+
+/// Who writes directly.
+const USER: &str = "groma";
+/// Where objects go that name no namespace and need one.
+const NAMESPACE: &str = "default";
+
+impl Server {
+    /// Creates the object, or merges it into the one that is there, as an administrator and without waiting.
+    ///
+    /// # Errors
+    /// As for a request. With in-memory storage the write is visible when this returns.
+    pub fn apply(&self, object: &Value) -> Result<Value, Failure> {
+        let request = self.direct_request(object, Verb::Patch)?;
+        let author = Identity::Admin(USER.to_owned());
+        let writing = Writing {
+            server: self,
+            request: &request,
+            author: &author,
+        };
+        let mut object = object.clone();
+        writing.place(&mut object)?;
+        let merge = Patch::Merge(object.clone());
+        let next = |old: &Value| merge.apply(old.clone());
+        let done = match writing.change(next, true) {
+            Err(missing) if missing.code == 404 => writing.create_value(&object)?,
+            changed => changed?,
+        };
+        Ok(done.decided.object.value.clone())
+    }
+
+    /// Deletes the object that this one names, as an administrator and without waiting.
+    ///
+    /// # Errors
+    /// As for a request.
+    pub fn delete(&self, object: &Value) -> Result<(), Failure> {
+        self.delete_as(object, &DeleteOptions::default())
+    }
+
+    /// As [`delete`](Self::delete), with a propagation policy such as `Foreground`.
+    ///
+    /// # Errors
+    /// As for a request.
+    pub fn delete_with(&self, object: &Value, propagation: &str) -> Result<(), Failure> {
+        let propagation = query::propagation(propagation).map_err(Failure::bad_request)?;
+        let options = DeleteOptions {
+            propagation: Some(propagation),
+            ..DeleteOptions::default()
+        };
+        self.delete_as(object, &options)
+    }
+
+    fn delete_as(&self, object: &Value, options: &DeleteOptions) -> Result<(), Failure> {
+        let request = self.direct_request(object, Verb::Delete)?;
+        let author = Identity::Admin(USER.to_owned());
+        let writing = Writing {
+            server: self,
+            request: &request,
+            author: &author,
+        };
+        let key = request.resource.key(&request.namespace, &request.name);
+        writing.delete_one(&key, options).map(drop)
+    }
+
+    fn direct_request(&self, object: &Value, verb: Verb) -> Result<Request, Failure> {
+        let text = |field: &str| {
+            object
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let found = self.registry().by_kind(text("apiVersion"), text("kind"));
+        let (resource, version) = found.ok_or_else(Failure::no_such_path)?;
+        let namespace = match (resource.namespaced, meta_text(object, "namespace")) {
+            (true, "") => NAMESPACE,
+            (_, namespace) => namespace,
+        };
+        Ok(Request {
+            verb,
+            resource: resource.clone(),
+            version,
+            namespace: namespace.to_owned(),
+            name: meta_text(object, "name").to_owned(),
+            subresource: None,
+            query: Query {
+                field_validation: FieldValidation::Strict,
+                ..Query::default()
+            },
+        })
+    }
+}
