@@ -192,10 +192,10 @@ mod tests {
     use api::Quantity;
 
     use super::*;
-    use crate::tests::world::{assignment, placement};
+    use crate::tests::world::{TENANT, assignment, placement};
 
     fn name(name: &str) -> ObjectRef {
-        ObjectRef::new::<Placement>(Some("tenant"), name)
+        ObjectRef::new::<Placement>(Some(TENANT), name)
     }
 
     fn spec(assignments: &[(&str, &str, i64)]) -> PlacementSpec {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use api::mco::Assignment;
 use api::{AVAILABLE, Host, Instance, Placement, READY, Result, Workload, WorkloadDeployment};
 use kube::ResourceExt;
-use runtime::{Child, Ctx, Kinds, Never, ObjectRef, Plan, Reconciler, Report, Wait};
+use runtime::{Child, Ctx, Kinds, Never, ObjectRef, Plan, Reconciler, Report, Wait, deleting};
 
 pub use deployments::deployment_name;
 
@@ -85,6 +85,9 @@ impl Reconciler for PlacementReconciler {
 
     fn plan(&self, placement: &Placement, observed: &Observed) -> Plan<Never> {
         let mut plan = Plan::default();
+        if deleting(placement) {
+            return plan;
+        }
         for target in targets(placement, &observed.replaced, &observed.deployments) {
             match carried_out(placement, observed, &target) {
                 Ok(child) => {

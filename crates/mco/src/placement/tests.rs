@@ -2,7 +2,6 @@
 
 use api::mco::AssignmentState;
 use api::wdm::Serving;
-use runtime::deleting;
 
 use super::*;
 use crate::tests::world::{assignment, placement, workload};
@@ -51,7 +50,7 @@ fn a_deployment_starts_after_what_it_depends_on_and_then_stays() {
     assert!(none.is_empty());
     assert_eq!(
         waits,
-        ["Workload tenant/db: must be available before web starts"]
+        ["Workload default/db: must be available before web starts"]
     );
     before.available.insert("db".into(), true);
     let (started, _) = planned(&decision, &before);
@@ -102,7 +101,16 @@ fn what_a_workload_that_is_gone_has_left_only_drains() {
     leaving.spec.assignments[0].state = AssignmentState::Draining;
     let (rest, _) = planned(&leaving, &observed(&[], running));
     assert_eq!(places(&rest[0]), [(0, "mad", Serving::Draining)]);
-    assert!(!deleting(&rest[0]));
+}
+
+#[test]
+fn a_placement_that_is_being_deleted_waits_for_no_start_order() {
+    let mut web = workload("web", 1);
+    web.spec.depends_on = vec![api::Ref::new("db")];
+    let mut going = placement("g", &[("web", "mad", 1)]);
+    going.metadata.deletion_timestamp = Some(going.spec.decided.clone());
+    let (none, waits) = planned(&going, &observed(&[web], vec![]));
+    assert!(none.is_empty() && waits.is_empty(), "{waits:?}");
 }
 
 #[test]

@@ -10,14 +10,13 @@ use std::time::Duration;
 use api::{Host, crds};
 use apiserver::{Identity, Server};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
 };
 use kube::client::Body;
 use kube::{Api, Client, ResourceExt};
 use runtime::{Clock, Kind, Runtime, Task, spawn};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{sleep, timeout};
 use tower::{ServiceExt, service_fn};
 
@@ -61,8 +60,6 @@ impl Ground {
 
     /// Creates what decisions are taken on: these hosts, their sites and a pool.
     pub async fn prepare(&self, hosts: &[Host]) {
-        self.create(&namespace(TENANT)).await;
-        self.create(&namespace("operator")).await;
         self.create(&provider("telco")).await;
         let mut names = Vec::new();
         for host in hosts {
@@ -171,12 +168,6 @@ impl Ground {
             Err(_) => panic!("never: {what}"),
         }
     }
-}
-
-fn namespace(name: &str) -> Namespace {
-    let mut namespace = Namespace::default();
-    namespace.metadata.name = Some(name.to_owned());
-    namespace
 }
 
 fn parsed<K: Kind>(object: &DynamicObject) -> K {

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// The tenant of all that is namespaced.
-pub const TENANT: &str = "tenant";
+pub const TENANT: &str = "default";
 
 pub fn cpu(cores: i64) -> Resources {
     Resources::from([("cpu", Quantity::whole(cores))])
@@ -106,7 +106,7 @@ pub fn pool(hosts: &[&str]) -> ResourcePool {
         shared_with: vec!["*".into()],
     };
     let mut pool = ResourcePool::new("edge", spec);
-    pool.metadata.namespace = Some("operator".into());
+    pool.metadata.namespace = Some(api::SYSTEM_NAMESPACE.into());
     pool
 }
 
@@ -159,7 +159,7 @@ pub fn assignment(workload: &str, replica: u32, host: &str, cores: i64) -> Assig
         replica,
         state: AssignmentState::Active,
         outcome: Outcome::Reuse {
-            pool_namespace: "operator".into(),
+            pool_namespace: api::SYSTEM_NAMESPACE.into(),
             pool: Ref::new("edge"),
         },
         site: Ref::new(host),
