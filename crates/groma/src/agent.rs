@@ -6,6 +6,7 @@
 
 mod door;
 
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use std::time::Duration;
 use adapter_oci::{LocalMachine, OciConfig, OciRuntime};
 use adapter_srv6::Srv6Router;
 use anyhow::{Context, bail};
+use api::Ipv6Prefix;
+use api::tcm::HostDatapathSpec;
 use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -24,7 +27,7 @@ use crate::places;
 
 /// The program that runs containers.
 const OCI_RUNTIME: &str = "runc";
-/// How often containers without an Instance are looked for.
+/// How often it is looked for what has no object any more.
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// Options of `groma agent`.
@@ -78,7 +81,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tokio::select! {
         () = controllers.run(crate::shutdown()) => {}
         () = mco::host::keep_lease(client.clone(), &options.host, &options.host, crate::shutdown()) => {}
-        () = sweep(client, &options.host, &containers) => {}
+        () = sweep(client, &options.host, &containers, &router) => {}
         () = door::keep_open(&options.kubeconfig, &options.host, &containers, &router) => {}
     }
     Ok(())
@@ -99,10 +102,25 @@ fn oci_config(options: &Options) -> anyhow::Result<OciConfig> {
         state: options.state.join("containers"),
         images: options.images.clone(),
         router_netns: options.router.clone(),
-        attachment_mtu: underlay_mtu(options)? - 64,
+        attachment_mtu: attachment_mtu(underlay_mtu(options)?)?,
         shim: vec!["/proc/self/exe".into(), "shim".into()],
         runtime_program: OCI_RUNTIME.to_owned(),
     })
+}
+
+/// The largest packet of an instance: what the underlay takes less what encapsulation adds.
+fn attachment_mtu(underlay: u32) -> anyhow::Result<u32> {
+    let locator = Ipv6Prefix::new(Ipv6Addr::UNSPECIFIED, 0);
+    let (attachments, user_ports, sids, steering) = Default::default();
+    let datapath = HostDatapathSpec {
+        locator,
+        mtu: underlay,
+        attachments,
+        user_ports,
+        sids,
+        steering,
+    };
+    Ok(adapter_srv6::attachment_mtu(&datapath)?)
 }
 
 /// The largest packet that the underlay takes.
@@ -119,16 +137,20 @@ fn underlay_mtu(options: &Options) -> anyhow::Result<u32> {
     Ok(uplink.mtu)
 }
 
-/// Removes containers whose Instance is gone, now and again.
-async fn sweep(client: Client, host: &str, containers: &OciRuntime) {
+/// Removes what has no object any more, now and again: containers without an Instance, a datapath without its HostDatapath.
+async fn sweep(client: Client, host: &str, containers: &OciRuntime, router: &Srv6Router) {
     loop {
-        match wdm::instance::sweep(&client, host, containers).await {
-            Ok(0) => {}
-            Ok(n_removed) => tracing::warn!(n_removed, "removed containers without an instance"),
-            Err(error) => tracing::debug!(
+        if let Err(error) = wdm::instance::sweep(&client, host, containers).await {
+            tracing::debug!(
                 error = api::chain(&error),
                 "cannot look for containers without an instance"
-            ),
+            );
+        }
+        if let Err(error) = tcm::sweep(&client, host, router).await {
+            tracing::debug!(
+                error = api::chain(&error),
+                "cannot look for a datapath without its object"
+            );
         }
         tokio::time::sleep(SWEEP).await;
     }

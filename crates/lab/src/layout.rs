@@ -19,6 +19,8 @@ pub const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 pub const LEAF: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
 /// The interface of a host's router towards its site.
 pub const UPLINK: &str = "up0";
+/// The interface that is always there.
+const LOOPBACK: &str = "lo";
 /// The interface of users towards their access port.
 pub const USER_INTERFACE: &str = "eth0";
 /// What users may send at once, as on any Ethernet.
@@ -195,8 +197,8 @@ impl Layout {
         let mtu = topology.mtu(host);
         let site_end = (site_router(lab, &site), port.clone());
         self.cable(site_end, (router.clone(), UPLINK.to_owned()), mtu);
-        // The first address of the locator is the host's own in the underlay.
-        self.address(&router, UPLINK, host.spec.locator.with_low_bits(1), 128);
+        // The first address of the locator is the host's own in the underlay, whichever interface it uses.
+        self.address(&router, LOOPBACK, host.spec.locator.with_low_bits(1), 128);
         self.route(&router, None, UPLINK, Some(ROUTER));
         self.route(
             &site_router(lab, &site),

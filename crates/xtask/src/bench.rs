@@ -42,7 +42,8 @@ fn names() -> Result<Vec<String>> {
     let entries = reading.with_context(|| format!("there are no benchmarks in {EXAMPLES}"))?;
     let name = |entry: std::fs::DirEntry| {
         let file = entry.file_name().into_string().ok()?;
-        Some(file.strip_prefix("bench_")?.strip_suffix(".rs")?.to_owned())
+        let name = file.strip_prefix("bench_")?;
+        Some(name.strip_suffix(".rs").unwrap_or(name).to_owned())
     };
     let mut names: Vec<_> = entries.flatten().filter_map(name).collect();
     names.sort_unstable();

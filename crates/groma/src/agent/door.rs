@@ -81,21 +81,37 @@ struct Access {
 impl Access {
     fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)?;
-        let config = api::documents(&text)?.pop().context("the credentials are empty")?;
-        let (cluster, user) = (&config["clusters"][0]["cluster"], &config["users"][0]["user"]);
-        let server: http::Uri = cluster["server"].as_str().context("the credentials name no server")?.parse()?;
+        let config = api::documents(&text)?
+            .pop()
+            .context("the credentials are empty")?;
+        let (cluster, user) = (
+            &config["clusters"][0]["cluster"],
+            &config["users"][0]["user"],
+        );
+        let server: http::Uri = cluster["server"]
+            .as_str()
+            .context("the credentials name no server")?
+            .parse()?;
         Ok(Self {
-            host: server.host().context("the server has no name")?.trim_matches(['[', ']']).to_owned(),
+            host: server
+                .host()
+                .context("the server has no name")?
+                .trim_matches(['[', ']'])
+                .to_owned(),
             port: server.port_u16().unwrap_or(HTTPS),
             authority: pem(&cluster["certificate-authority-data"])?,
-            credentials: Credentials { certificate: pem(&user["client-certificate-data"])?, key: pem(&user["client-key-data"])? },
+            credentials: Credentials {
+                certificate: pem(&user["client-certificate-data"])?,
+                key: pem(&user["client-key-data"])?,
+            },
         })
     }
 }
 
 /// The text of a field that is there in base64.
 fn pem(field: &Value) -> anyhow::Result<String> {
-    let ByteString(bytes) = serde_json::from_value(field.clone()).context("the credentials lack a certificate or key")?;
+    let ByteString(bytes) = serde_json::from_value(field.clone())
+        .context("the credentials lack a certificate or key")?;
     Ok(String::from_utf8(bytes)?)
 }
 

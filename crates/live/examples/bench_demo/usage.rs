@@ -1,0 +1,89 @@
+//! What the programs of a laboratory use: CPU over a few seconds, resident memory at their end.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::sleep;
+
+use crate::groma::Groma;
+
+/// How long CPU is counted.
+const WINDOW: Duration = Duration::from_secs(3);
+/// Clock ticks per second in `/proc/PID/stat` (proc(5)); the same on every Linux that runs today.
+const TICKS: f64 = 100.0;
+/// Bytes of a page.
+const PAGE: f64 = 4096.0;
+
+/// What one sort of program uses: the mean over all of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Share {
+    /// Per cent of a core.
+    pub cpu: f64,
+    /// Megabytes resident.
+    pub memory: f64,
+}
+
+/// What all sorts use.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    pub serve: Share,
+    pub agent: Share,
+    pub shim: Share,
+}
+
+/// Measures the programs of a laboratory.
+pub async fn usage(groma: &Groma) -> Result<Usage> {
+    let before = ticks(groma);
+    sleep(WINDOW).await;
+    let after = ticks(groma);
+    let share = |sort: &str| {
+        let of_sort: Vec<_> = after
+            .iter()
+            .filter(|((_, found), _)| found == sort)
+            .collect();
+        if of_sort.is_empty() {
+            return Share::default();
+        }
+        let n = of_sort.len() as f64;
+        let used = |(key, (now, _)): &(&(u32, String), &(f64, f64))| {
+            now - before.get(*key).map_or(*now, |(then, _)| *then)
+        };
+        let cpu = of_sort.iter().map(used).sum::<f64>() / TICKS / WINDOW.as_secs_f64() * 100.0 / n;
+        Share {
+            cpu,
+            memory: of_sort.iter().map(|(_, (_, memory))| memory).sum::<f64>() / n,
+        }
+    };
+    Ok(Usage {
+        serve: share("serve"),
+        agent: share("agent"),
+        shim: share("shim"),
+    })
+}
+
+/// Clock ticks and megabytes by process and sort.
+fn ticks(groma: &Groma) -> BTreeMap<(u32, String), (f64, f64)> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return BTreeMap::new();
+    };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| Some(((pid, sort(groma, pid)?), of(pid)?)))
+        .collect()
+}
+
+/// The first argument of a program of ours: `serve`, `agent` or `shim`.
+fn sort(groma: &Groma, pid: u32) -> Option<String> {
+    let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+    let sort = line.split('\0').nth(1)?.to_owned();
+    (["serve", "agent", "shim"].contains(&sort.as_str()) && line.contains(&groma.mark()))
+        .then_some(sort)
+}
+
+fn of(pid: u32) -> Option<(f64, f64)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat[stat.rfind(')')? + 2..].split(' ').collect();
+    let number = |n: usize| fields.get(n)?.parse::<f64>().ok();
+    Some((number(11)? + number(12)?, number(21)? * PAGE / 1e6))
+}
