@@ -209,7 +209,7 @@ impl Folder {
         })
     }
 
-    /// Removes all sets but these.
+    /// Removes all sets but these. Only for who writes sets: another could take away one that is being written.
     pub(crate) fn forget_sets(&self, kept: &[&str]) -> io::Result<()> {
         for entry in fs::read_dir(self.path("sets"))? {
             let entry = entry?;

@@ -209,6 +209,11 @@ impl Container {
             ..self.record.clone()
         };
         self.folder.write("record.json", &record)?;
+        // The supervisor may still be about to use any of the sets before.
+        let journal: Journal = self.folder.read("journal.json")?.unwrap_or_default();
+        let trying = journal.trying.as_deref().unwrap_or(files);
+        let kept = [files, &self.record.files, &journal.applied, trying];
+        self.folder.forget_sets(&kept)?;
         self.record = record;
         self.wanted
             .send_modify(|wanted| wanted.files = files.to_owned());

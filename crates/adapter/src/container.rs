@@ -4,6 +4,9 @@
 //! probing are the runtime's own; whoever calls never counts attempts. An id names at most one container, whatever was
 //! killed when.
 
+#[cfg(feature = "contract")]
+pub mod contract;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv6Addr;

@@ -1,6 +1,5 @@
 //! Logs: rotation, reading from the end, and following.
 
-use futures::executor::block_on;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tempfile::TempDir;
 
@@ -14,9 +13,9 @@ fn place(files: &[((u64, u64), &str)]) -> TempDir {
     place
 }
 
-fn read(place: &TempDir, options: LogOptions) -> String {
+async fn read(place: &TempDir, options: LogOptions) -> String {
     let stream = stream(place.path().to_owned(), options).expect("opened");
-    let chunks: Vec<Bytes> = block_on(stream.try_collect()).expect("read");
+    let chunks: Vec<Bytes> = stream.try_collect().await.expect("read");
     String::from_utf8(chunks.concat()).expect("text")
 }
 
@@ -27,24 +26,24 @@ fn tail(lines: u32) -> LogOptions {
     }
 }
 
-#[test]
-fn segments_of_the_last_run_follow_each_other() {
+#[tokio::test]
+async fn segments_of_the_last_run_follow_each_other() {
     let place = place(&[
         ((3, 0), "old\n"),
         ((7, 9), "b\n"),
         ((7, 10), "c\n"),
         ((7, 8), "a\n"),
     ]);
-    assert_eq!(read(&place, LogOptions::default()), "a\nb\nc\n");
+    assert_eq!(read(&place, LogOptions::default()).await, "a\nb\nc\n");
     let previous = LogOptions {
         previous: true,
         ..LogOptions::default()
     };
-    assert_eq!(read(&place, previous), "old\n");
+    assert_eq!(read(&place, previous).await, "old\n");
 }
 
-#[test]
-fn the_last_lines_are_found_across_segments() {
+#[tokio::test]
+async fn the_last_lines_are_found_across_segments() {
     let place = place(&[((1, 0), "1\n2\n"), ((1, 1), "3\n"), ((1, 2), "4\n5")]);
     for (lines, expected) in [
         (0, ""),
@@ -54,17 +53,17 @@ fn the_last_lines_are_found_across_segments() {
         (4, "2\n3\n4\n5"),
         (9, "1\n2\n3\n4\n5"),
     ] {
-        assert_eq!(read(&place, tail(lines)), expected, "{lines}");
+        assert_eq!(read(&place, tail(lines)).await, expected, "{lines}");
     }
     fs::write(place.path().join(segment_name(1, 3)), "\n6\n").expect("written");
-    assert_eq!(read(&place, tail(2)), "5\n6\n");
+    assert_eq!(read(&place, tail(2)).await, "5\n6\n");
 }
 
-#[test]
-fn a_container_that_wrote_nothing_has_no_logs() {
+#[tokio::test]
+async fn a_container_that_wrote_nothing_has_no_logs() {
     let place = place(&[]);
-    assert_eq!(read(&place, LogOptions::default()), "");
-    assert_eq!(read(&place, tail(3)), "");
+    assert_eq!(read(&place, LogOptions::default()).await, "");
+    assert_eq!(read(&place, tail(3)).await, "");
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use rustix::process::{Pid, set_child_subreaper, setsid};
 
 use crate::disk::{End, Exit, Folder, Identity, Launch, Status};
 use crate::shim::output::Output;
+use crate::supervisor::remove_folder;
 
 /// How long the rest of a container may take to die after its first process.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
@@ -65,7 +66,11 @@ fn fact<T: serde::de::DeserializeOwned>(folder: &Folder, name: &str) -> io::Resu
 
 /// Starts the container by the runtime program's command line, which runc, crun and youki share.
 fn start(folder: &Folder, launch: &Launch, output: OwnedFd) -> io::Result<Process> {
-    let pid_file = folder.path("pid");
+    // A folder of its own each time: a program that was killed leaves half a file, which stops the next one.
+    let place = folder.path("starting");
+    remove_folder(&place)?;
+    fs::create_dir(&place)?;
+    let pid_file = place.join("pid");
     let status = Command::new(&launch.runtime)
         .arg("--root")
         .arg(folder.path("runtime"))
@@ -151,10 +156,12 @@ fn copy(reader: &mut File, output: &mut Output) -> io::Result<bool> {
     Ok(count > 0)
 }
 
-/// Why the runtime program failed: it writes that where the container would have written.
+/// Why the runtime program failed: it writes that where the container would have written. Only what is there is read: if
+/// the program was killed, a child of it may hold the pipe open for ever.
 fn reason(error: &io::Error, reader: OwnedFd) -> String {
     let mut said = Vec::new();
     let limit = u64::try_from(REASON_MAX).unwrap_or(u64::MAX);
+    let _ = rustix::io::ioctl_fionbio(&reader, true);
     let _ = File::from(reader).take(limit).read_to_end(&mut said);
     let said = String::from_utf8_lossy(&said);
     match said.trim() {

@@ -167,7 +167,6 @@ impl Supervisor {
             self.journal.refused = None;
             self.keep_journal();
             self.show_files();
-            self.forget_old_sets();
         }
     }
 
@@ -196,13 +195,6 @@ impl Supervisor {
 
     fn keep_journal(&self) {
         self.keep("journal.json", &self.journal);
-    }
-
-    fn forget_old_sets(&self) {
-        let wanted = self.wanted.borrow().files.clone();
-        if let Err(error) = self.folder.forget_sets(&[&self.journal.applied, &wanted]) {
-            tracing::debug!(container = %self.record.id, error = api::chain(&error), "cannot remove old files");
-        }
     }
 }
 

@@ -163,6 +163,7 @@ async fn until_one_copy(bed: &Bed, ids: &[ContainerId]) {
     loop {
         let groups = bed.groups();
         let mut good = groups.len() == ids.len();
+        let mut seen = Vec::new();
         for (key, members) in &groups {
             let programs: Vec<String> = members.iter().map(|pid| program(*pid)).collect();
             let sleeping = programs
@@ -174,14 +175,17 @@ async fn until_one_copy(bed: &Bed, ids: &[ContainerId]) {
             let shims = shims.collect::<BTreeSet<_>>().len();
             assert!(sleeping <= 1 && shims <= 1, "{key}: {programs:?}");
             good &= sleeping == 1 && shims == 1 && members.len() == 2;
+            seen.push(format!("{key}: {programs:?}"));
         }
         for id in ids {
-            good &= bed.state(id).await.is_some_and(|state| state.ready);
+            let state = bed.state(id).await;
+            good &= state.as_ref().is_some_and(|state| state.ready);
+            seen.push(format!("{state:?}"));
         }
         if good {
             return;
         }
-        assert!(Instant::now() < end, "{groups:?}");
+        assert!(Instant::now() < end, "{seen:?}");
         sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,6 +1,7 @@
 //! Real containers: `adapter-oci` with runc, control groups, namespaces and a small image made here.
 
 mod bed;
+mod contract;
 mod files;
 mod image;
 mod kill;
