@@ -14,11 +14,12 @@ use api::condition::condition;
 use api::mco::{Endpoint, Endpoints};
 use api::wdm::is_available;
 use api::{
-    AVAILABLE, Host, Instance, Network, Result, Site, Truth, WorkloadDeployment, service_address,
+    AVAILABLE, Host, Instance, Network, READY, Result, Site, Truth, WorkloadDeployment,
+    service_address,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
-use runtime::{Ctx, Kinds, Never, ObjectRef, Plan, Reconciler, Report, Wait};
+use runtime::{Ctx, Kinds, Never, ObjectRef, Plan, Reconciler, Report, Wait, deleting};
 use serde::Serialize;
 
 use crate::workload_deployment::instances::{Place, instance};
@@ -95,11 +96,15 @@ impl Reconciler for WorkloadDeploymentReconciler {
             forgotten: forgotten(observed),
             ..Plan::default()
         };
+        if deleting(deployment) {
+            // What it stood on may be gone before it: nothing is waited for but its instances.
+            return plan;
+        }
         for replica in &deployment.spec.replicas {
             match place(deployment, observed, replica.host.name()) {
                 Ok(place) => {
                     let child = instance(deployment, replica, &place);
-                    plan.waits.extend(unavailable(observed, &child.reference()));
+                    plan.waits.extend(unsettled(observed, &child.reference()));
                     plan.children.push(child);
                 }
                 Err(wait) => plan.waits.push(wait),
@@ -187,14 +192,25 @@ fn place<'a>(
     })
 }
 
-fn unavailable(observed: &Observed, name: &ObjectRef) -> Option<Wait> {
-    let instance = observed
-        .instances
-        .iter()
-        .find(|instance| ObjectRef::of(&***instance) == *name);
+/// Why an instance is not yet what it should be: it may serve with a configuration that is not the wanted one.
+fn unsettled(observed: &Observed, name: &ObjectRef) -> Option<Wait> {
+    let mut instances = observed.instances.iter();
+    let instance = instances.find(|instance| ObjectRef::of(&***instance) == *name);
+    let wait = |why: &str| Some(Wait::Object(name.clone(), why.to_owned()));
     match instance {
-        Some(instance) if is_available(instance, observed.host_of(instance)) => None,
-        _ => Some(Wait::Object(name.clone(), "is not available".into())),
+        Some(instance) if is_available(instance, observed.host_of(instance)) => {
+            let conditions = instance.status.as_ref().map(|status| &status.conditions);
+            let ready = conditions.and_then(|conditions| conditions.get(READY));
+            match ready {
+                Some(ready) if ready.observed_generation != instance.metadata.generation => {
+                    wait("is not up to date")
+                }
+                Some(ready) if ready.status == "True" => None,
+                Some(ready) => wait(&ready.message),
+                None => wait("is not ready"),
+            }
+        }
+        _ => wait("is not available"),
     }
 }
 
@@ -222,5 +238,50 @@ fn availability(deployment: &WorkloadDeployment, n_available: u32) -> Condition 
     match n_available {
         0 => condition(AVAILABLE, Truth::False, "NoReplica", message),
         _ => condition(AVAILABLE, Truth::True, "Serving", message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn deployment() -> WorkloadDeployment {
+        let artefact = json!({"form": "container", "image": "layout:web"});
+        serde_json::from_value(json!({
+            "apiVersion": "groma.dev/v1alpha1", "kind": "WorkloadDeployment",
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": {
+                "workload": "web", "target": {"pool": {"namespace": "default", "name": "edge"}},
+                "replicas": [{"replica": 0, "host": "mad-1", "artefact": artefact}],
+                "resources": {"cpu": "1"}, "network": "net",
+            },
+        }))
+        .expect("a deployment")
+    }
+
+    #[test]
+    fn waits_for_what_it_stands_on_until_it_is_deleted() {
+        let nothing = Observed {
+            instances: Vec::new(),
+            hosts: BTreeMap::new(),
+            sites: BTreeMap::new(),
+            network: None,
+        };
+        let mut deployment = deployment();
+        let waits = WorkloadDeploymentReconciler
+            .plan(&deployment, &nothing)
+            .waits;
+        assert_eq!(waits.len(), 1);
+        deployment.metadata.deletion_timestamp =
+            Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time"));
+        let waits = WorkloadDeploymentReconciler
+            .plan(&deployment, &nothing)
+            .waits;
+        assert!(
+            waits.is_empty(),
+            "nobody may have to restore a network to delete"
+        );
     }
 }
