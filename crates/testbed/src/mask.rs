@@ -7,19 +7,32 @@ use jiff::Timestamp;
 use regex::{Captures, Regex};
 
 static TIME: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z").expect("the pattern is fixed")
+    Regex::new(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z(?<gap>  )?")
+        .expect("the pattern is fixed")
 });
 static DIGEST: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\b(sha256:)?[0-9a-f]{16,64}\b").expect("the pattern is fixed"));
 
 /// The text with times as seconds since `start` and without digests.
 pub fn masked(text: &str, start: Timestamp) -> String {
-    let seconds = |found: &Captures<'_>| match found[0].parse::<Timestamp>() {
-        Ok(time) => format!("+{}s", time.duration_since(start).as_secs()),
+    let seconds = |found: &Captures<'_>| match found[0].trim_end().parse::<Timestamp>() {
+        Ok(time) => format!(
+            "{:width$}",
+            format!("+{}s", time.duration_since(start).as_secs()),
+            width = width(found)
+        ),
         Err(_) => found[0].to_owned(),
     };
     let text = TIME.replace_all(text, seconds);
     DIGEST.replace_all(&text, "DIGEST").into_owned()
+}
+
+/// A time in a table keeps its width, or the columns would not line up.
+fn width(found: &Captures<'_>) -> usize {
+    match found.name("gap") {
+        Some(_) => found[0].len(),
+        None => 0,
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,14 @@
 //! Runs a scenario and writes down what it really printed.
+//!
+//! `groma …` is the command line itself, its files lying under the root of the checkout. Beside it a scenario has:
+//!
+//! - `prepare FILE` applies a topology without a word and waits until its hosts are ready,
+//! - `wait KIND NAME CONDITION[=VALUE] [within TIME]` waits, `gone` being a condition too; `advance TIME` lets time pass,
+//! - `stop`, `start` switch the hosts of `site NAME` or `host NAME` off and on; `cut`, `mend` are for their lines,
+//! - `kill server`, `kill server N times every TIME` and `kill agent HOST` end processes, which start again at once,
+//! - `conditions KIND NAME`, `containers`, `packet CHAIN` and `left` show what is there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -53,6 +61,9 @@ async fn run(world: &mut World, command: &Command, root: &Path) -> String {
             let input = command.input.as_deref();
             timeout(COMMAND_MAX, groma(world, words, input, root, &mut told)).await
         }
+        ["prepare", file] => {
+            timeout(COMMAND_MAX, prepare(world, &root.join(file), &mut told)).await
+        }
         words => timeout(COMMAND_MAX, act(world, words, &mut told)).await,
     };
     let mut text = String::from_utf8_lossy(&told).into_owned();
@@ -95,13 +106,36 @@ async fn groma(
     }
 }
 
-fn manifest(file: &PathBuf, input: Option<&str>, root: &Path) -> Result<String> {
+fn manifest(file: &Path, input: Option<&str>, root: &Path) -> Result<String> {
     match (file.as_os_str() == "-", input) {
         (true, Some(input)) => Ok(input.to_owned()),
         (true, None) => bail!("`-` reads what stands under the command; end it with <<EOF"),
         (false, _) => std::fs::read_to_string(root.join(file))
             .with_context(|| format!("cannot read {}", file.display())),
     }
+}
+
+/// Applies a topology without a word and waits until all its hosts are ready.
+async fn prepare(world: &mut World, file: &Path, told: cli::Out<'_>) -> Result<()> {
+    let text = manifest(file, None, file)?;
+    let documents = api::documents(&text).map_err(|e| anyhow::anyhow!(api::chain(&e)))?;
+    cli::apply(&world.user, &documents).await?;
+    world.meet_hosts();
+    let hosts: Vec<String> = world
+        .agents()
+        .map(|agent| agent.name().to_owned())
+        .collect();
+    for name in &hosts {
+        let wish = Wish {
+            kind: "host",
+            name,
+            what: "Ready",
+            within: PATIENCE,
+        };
+        wait(world, &wish).await?;
+    }
+    writeln!(told, "{} hosts are ready", hosts.len())?;
+    Ok(())
 }
 
 /// Runs what only a scenario can do: let time pass, let things fail, and look behind the API.
