@@ -15,7 +15,7 @@ pub use execution::{
 };
 pub use instance::{
     Instance, InstanceConfiguration, InstanceInterface, InstanceSpec, InstanceStatus,
-    InterfaceRole, RefusedConfiguration, Serving, is_available, instance_name,
+    InterfaceRole, RefusedConfiguration, Serving, instance_name, is_available,
 };
 pub use workload_deployment::{
     DeploymentReplica, DeploymentTarget, WorkloadDeployment, WorkloadDeploymentSpec,

@@ -26,7 +26,7 @@ use crate::wire::Wire;
 
 /// How often programs are looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long a program that ended is left alone; doubled each time until [`RESTART_MAX`].
+/// How long a program that ended is left alone; doubled each time it ends soon, until [`RESTART_MAX`].
 const RESTART_MIN: Duration = Duration::from_millis(200);
 /// The longest such time.
 const RESTART_MAX: Duration = Duration::from_secs(5);
@@ -61,6 +61,7 @@ pub struct Daemon<C> {
 struct Kept {
     program: Program,
     process: Option<Process>,
+    /// It is not started before this; while it runs, about when it was started.
     not_before: Instant,
     pause: Duration,
 }
@@ -188,7 +189,12 @@ impl<C: Commands> Daemon<C> {
         self.keep_wires();
         self.management
             .retain(|host, _| self.programs.contains_key(&agent_name(host)));
-        let keep = self.layout.nodes.iter().map(|node| node.namespace.clone()).collect();
+        let keep = self
+            .layout
+            .nodes
+            .iter()
+            .map(|node| node.namespace.clone())
+            .collect();
         build::remove_namespaces(&self.settings.prefix(), &keep)?;
         build::ensure(&self.layout)?;
         for tunnel in &self.layout.tunnels {
@@ -349,6 +355,9 @@ impl Kept {
                 "a program has ended and is started again"
             );
             self.process = None;
+            if self.not_before.elapsed() > RESTART_MAX {
+                self.pause = RESTART_MIN;
+            }
             self.not_before = Instant::now() + self.pause;
             self.pause = (self.pause * 2).min(RESTART_MAX);
         }

@@ -34,11 +34,15 @@ impl ExecFrame {
 
     /// Takes the first whole frame off `buffer`; `None` if more bytes are needed.
     pub fn decode(buffer: &mut Vec<u8>) -> Result<Option<Self>, String> {
-        let Some(header) = buffer.first_chunk::<HEADER>() else { return Ok(None) };
+        let Some(header) = buffer.first_chunk::<HEADER>() else {
+            return Ok(None);
+        };
         let [kind, length @ ..] = *header;
         let length = u32::from_be_bytes(length) as usize;
         if length > CONTENT_MAX {
-            return Err(format!("a piece of output has {length} bytes; at most {CONTENT_MAX} are taken"));
+            return Err(format!(
+                "a piece of output has {length} bytes; at most {CONTENT_MAX} are taken"
+            ));
         }
         if buffer.len() < HEADER + length {
             return Ok(None);
@@ -48,7 +52,9 @@ impl ExecFrame {
             1 => Ok(Some(Self::Stdout(content))),
             2 => Ok(Some(Self::Stderr(content))),
             3 => {
-                let code = content.try_into().map_err(|_| "an exit status has four bytes".to_owned())?;
+                let code = content
+                    .try_into()
+                    .map_err(|_| "an exit status has four bytes".to_owned())?;
                 Ok(Some(Self::Exit(i32::from_be_bytes(code))))
             }
             kind => Err(format!("a piece of output is of unknown kind {kind}")),
@@ -62,7 +68,11 @@ mod tests {
 
     #[test]
     fn frames_survive_being_cut_anywhere() {
-        let frames = [ExecFrame::Stdout(b"out".to_vec()), ExecFrame::Stderr(Vec::new()), ExecFrame::Exit(-1)];
+        let frames = [
+            ExecFrame::Stdout(b"out".to_vec()),
+            ExecFrame::Stderr(Vec::new()),
+            ExecFrame::Exit(-1),
+        ];
         let bytes: Vec<u8> = frames.iter().flat_map(ExecFrame::encode).collect();
         let (mut buffer, mut read) = (Vec::new(), Vec::new());
         for byte in bytes {
