@@ -21,7 +21,9 @@ fn files() -> Vec<PathBuf> {
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let entries = fs::read_dir(folder).expect("there are scenarios");
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("the folder can be read").path())
+        .collect();
     files.retain(|file| file.extension().is_some_and(|end| end == "txt"));
     files.sort();
     files
@@ -33,8 +35,10 @@ fn played(text: &str) -> String {
         .enable_time()
         .start_paused(true)
         .build()
-        .unwrap();
-    runtime.block_on(testbed::play(text, &root())).unwrap()
+        .expect("a runtime can be built");
+    runtime
+        .block_on(testbed::play(text, &root()))
+        .expect("it is a scenario")
 }
 
 /// The first lines in which two texts differ, each with what comes next.
@@ -60,13 +64,13 @@ fn difference(written: &str, printed: &str) -> String {
 }
 
 fn check(file: &Path) -> Option<String> {
-    let written = fs::read_to_string(file).unwrap();
+    let written = fs::read_to_string(file).expect("the scenario can be read");
     let printed = played(&written);
     if written == printed {
         return None;
     }
     if env::var_os("UPDATE").is_some() {
-        fs::write(file, printed).unwrap();
+        fs::write(file, printed).expect("the scenario can be written");
         return None;
     }
     Some(format!(
@@ -98,6 +102,6 @@ fn every_scenario_prints_what_its_file_says() {
 
 #[test]
 fn a_scenario_prints_the_same_each_time() {
-    let first = fs::read_to_string(&files()[0]).unwrap();
+    let first = fs::read_to_string(&files()[0]).expect("the scenario can be read");
     assert_eq!(played(&first), played(&first));
 }
