@@ -11,7 +11,7 @@ use adapter::faults::{Effect, Faults, Tripped, World};
 use adapter::{Router, RouterState, RouterStep, SidCounters};
 use api::tcm::{AppliedDatapath, HostDatapathSpec, LocalSid, SidTarget};
 use api::tcrr::DatapathCapability;
-use api::{Error, ErrorKind};
+use api::{Error, ErrorKind, short_hash};
 use futures::stream::{BoxStream, StreamExt, unfold};
 use tokio::sync::broadcast;
 
@@ -142,8 +142,12 @@ impl Router for SimRouter {
         ])
     }
 
+    /// An address that follows from the host's name.
     async fn underlay_address(&self) -> Result<Option<Ipv6Addr>, Error> {
-        Ok(None)
+        let what = format!("read underlay address of {}", self.host);
+        let low = short_hash(&["underlay", &self.host]);
+        let address = Ipv6Addr::from_bits((0xfd << 120) | u128::from(low));
+        self.call(what, Effect::Read, |_| Ok(Some(address))).await
     }
 
     async fn read(&self) -> Result<RouterState, Error> {

@@ -251,6 +251,8 @@ async fn remove(records: &Api<WorkloadRecord>, record: &Version) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
     use crate::tests::world::{assignment, workload};
 
@@ -283,10 +285,13 @@ mod tests {
             assignment("web", 0, "mad", 1),
             assignment("web", 0, "bcn", 1),
         );
-        assert_eq!(lines(&[old.clone()], vec![]), ["+"]);
-        assert_eq!(lines(&[old.clone()], vec![on_record(&old, None)]), [""; 0]);
+        assert_eq!(lines(slice::from_ref(&old), vec![]), ["+"]);
         assert_eq!(
-            lines(&[new.clone()], vec![on_record(&old, None)]),
+            lines(slice::from_ref(&old), vec![on_record(&old, None)]),
+            [""; 0]
+        );
+        assert_eq!(
+            lines(slice::from_ref(&new), vec![on_record(&old, None)]),
             ["+", "~"]
         );
         let both = vec![on_record(&old, Some(5)), on_record(&new, None)];

@@ -68,7 +68,7 @@ fn a_deployment_starts_after_what_it_depends_on_and_then_stays() {
 fn a_replica_that_moves_runs_in_both_places_until_it_is_replaced() {
     let web = workload("web", 1);
     let first = placement("web", &[("web", "mad", 1)]);
-    let (running, _) = planned(&first, &observed(&[web.clone()], vec![]));
+    let (running, _) = planned(&first, &observed(std::slice::from_ref(&web), vec![]));
     let mut moved = first.clone();
     moved.spec.assignments[0].state = AssignmentState::Draining;
     moved.spec.assignments.push(assignment("web", 0, "bcn", 1));

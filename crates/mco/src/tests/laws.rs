@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use adapter_sim::{SimMachine, SimNetwork, SimRouter};
 use runtime::Runtime;
-use runtime::laws::{Case, Sample, applied, laws};
+use runtime::laws::{Case, Faults, Sample, World, applied, laws};
 use serde_json::{Value, json};
 
 use super::players::Agents;
@@ -95,4 +96,53 @@ async fn a_group_with_a_start_order_keeps_the_laws() {
     let objects = vec![applied(&grouped("db", "shop", &members)), applied(&web)];
     let case = orchestrated(objects, vec![applied(&moved)]);
     laws(&case).await;
+}
+
+/// The machine and the router of one host.
+#[derive(Clone)]
+struct OneHost {
+    faults: Arc<Faults>,
+    machine: SimMachine,
+    router: SimRouter,
+}
+
+impl OneHost {
+    fn new() -> Self {
+        let faults = Arc::new(Faults::default());
+        let network = SimNetwork::new(faults.clone());
+        Self {
+            machine: SimMachine::new(faults.clone()),
+            router: network.router("mad-1"),
+            faults,
+        }
+    }
+}
+
+impl World for OneHost {
+    fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    fn left(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_facts_of_a_host_keep_the_laws() {
+    let build = |runtime: Runtime, world: &OneHost| {
+        let (machine, router) = (world.machine.clone(), world.router.clone());
+        crate::agent(runtime, "mad-1", Arc::new(machine), Arc::new(router))
+    };
+    let mut bare = host("mad-1", "mad", 4);
+    bare.status = None;
+    let mut smaller = bare.clone();
+    smaller.spec.allocatable = cpu(1);
+    laws(&Case {
+        objects: vec![applied(&bare)],
+        edits: vec![applied(&smaller)],
+        sample: Sample::Seeded(40),
+        ..Case::new(api::crds(), OneHost::new, build)
+    })
+    .await;
 }
