@@ -1,8 +1,11 @@
-//! What the live tests share: why one is skipped, and the programs of other projects that they drive.
+//! What the live tests share: why one is skipped, laboratories, and the programs of other
+//! projects that they drive.
 //!
 //! The tests themselves are in `tests/`: they touch real namespaces, containers, SRv6 and real clients.
 
+pub mod lab;
 pub mod skip;
 pub mod tools;
 
+pub use lab::Laboratory;
 pub use skip::Skip;
