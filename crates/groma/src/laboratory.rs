@@ -1,5 +1,6 @@
 //! `groma lab`: a whole infrastructure on this machine, in network namespaces.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
@@ -9,7 +10,7 @@ use anyhow::{Context, bail};
 use api::{Error, ErrorKind, Host};
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
-use kube::Api;
+use kube::{Api, ResourceExt};
 use lab::control::{Answer, Request, Status, ask};
 use lab::daemon::{Commands, Daemon};
 use lab::{Settings, Topology, management, settings};
@@ -147,14 +148,18 @@ async fn up(file: &Path, place: &Place) -> anyhow::Result<()> {
     cli::apply(&client, &topology.documents).await?;
     progress.set_message("waiting for the agents");
     let hosts: Api<Host> = Api::all(client);
+    // Sites that were stopped before stay so; nobody waits for them.
+    let running = running_hosts(&status(&settings).await?);
     let ready = async || {
         let all = hosts
             .list(&Default::default())
             .await
             .map(|list| list.items)
             .unwrap_or_default();
-        let unready = all.iter().filter(|host| !is_ready(host)).count();
-        Ok((unready == 0 && all.len() >= topology.hosts.len()).then_some(all.len()))
+        let ready = all
+            .iter()
+            .filter(|host| is_ready(host) && running.contains(&host.name_any()));
+        Ok((ready.count() == running.len()).then_some(running.len()))
     };
     let n_hosts = wait_for("the agents", ready).await?;
     progress.finish_and_clear();
@@ -168,6 +173,15 @@ async fn up(file: &Path, place: &Place) -> anyhow::Result<()> {
         places::kubeconfig(&settings.server()).display()
     );
     Ok(())
+}
+
+/// The hosts of the sites that have power.
+fn running_hosts(status: &Status) -> BTreeSet<String> {
+    let running = status.sites.iter().filter(|site| site.running);
+    running
+        .flat_map(|site| &site.hosts)
+        .map(|(host, _)| host.clone())
+        .collect()
 }
 
 fn is_ready(host: &Host) -> bool {
