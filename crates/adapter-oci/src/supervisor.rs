@@ -6,6 +6,7 @@
 
 mod files;
 mod life;
+mod prepare;
 mod probe;
 mod publish;
 mod run;

@@ -13,6 +13,9 @@ use super::{Over, Supervisor};
 /// How often the network of a running container is looked at and mended.
 const MEND_NETWORK: Duration = Duration::from_secs(5);
 
+/// How often a container that is not ready yet is looked at in quick succession.
+const QUICK_TRIES: u32 = 100;
+
 impl Supervisor {
     /// Watches a run until it is over, or must be.
     pub(super) async fn live(&mut self, run: &Run, adopted: bool) -> Over {
@@ -151,6 +154,3 @@ impl Supervisor {
         });
     }
 }
-
-/// How often a container that is not ready yet is looked at in quick succession.
-const QUICK_TRIES: u32 = 100;

@@ -1,15 +1,13 @@
-//! One run: made ready, started, found again, stopped and cleaned up after.
+//! One run: started, found again, stopped and cleaned up after.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::time::Duration;
 
 use adapter::ContainerPhase;
 use api::{Error, ErrorKind};
 use jiff::Timestamp;
-use linux::cgroup::Hierarchies;
 use linux::process::Process;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::AsyncReadExt;
@@ -17,11 +15,9 @@ use tokio::net::unix::pipe;
 use tokio::time::{sleep, timeout};
 
 use super::{BACK_OFF_FIRST, BACK_OFF_MAX, KILL_LIMIT, Supervisor};
-use crate::bundle::{Bundle, Machine, mounts, stop_signal};
-use crate::disk::{End, Exit, Launch, Record, Status};
+use crate::bundle::stop_signal;
+use crate::disk::{End, Exit, Status};
 use crate::handle::Handle;
-use crate::host::namespace_file;
-use crate::image::{Root, User, make_targets};
 use crate::{exec, spawn};
 
 /// How long a container may take to run after its shim was started.
@@ -143,69 +139,6 @@ impl Supervisor {
         Error::new(ErrorKind::Unavailable, why)
     }
 
-    /// Makes everything that a run needs: image, network, files, bundle.
-    async fn prepare(&self) -> Result<(), Error> {
-        let (host, record) = (self.host.clone(), self.record.clone());
-        let (network, folder) = (self.network.clone(), self.folder.clone());
-        let (group, files) = (self.group.path().to_owned(), self.files_to_run().to_owned());
-        blocking(move || {
-            let root = host.store.ensure(&record.image_digest, || {
-                let reference = record.pinned()?;
-                host.layouts.find(&reference)
-            })?;
-            network.ensure().map_err(|error| {
-                Error::caused(
-                    ErrorKind::Unavailable,
-                    "cannot make the container's network",
-                    error,
-                )
-            })?;
-            let disk = |error| {
-                Error::caused(
-                    ErrorKind::Unavailable,
-                    "cannot write the container's files",
-                    error,
-                )
-            };
-            let set = folder.set(&files).map_err(disk)?;
-            super::files::put(&folder, &set).map_err(disk)?;
-            let spec = adapter::ContainerSpec {
-                files: set,
-                ..record.spec.clone()
-            };
-            let inside = Root::open(&root).map_err(disk)?;
-            let user = User::resolve(record.image.user().as_deref().unwrap_or(""), &inside)?;
-            let volumes = record.image.volumes().clone().unwrap_or_default();
-            let bundle = Bundle {
-                spec: &spec,
-                image: &record.image,
-                mounts: mounts::all(&spec, &volumes, &user, &folder.path("files")),
-                user,
-                root,
-                host_name: &record.id.name,
-                network: namespace_file(&network.name),
-                group: format!("/{group}/c"),
-                machine: machine(&host.hierarchies),
-            };
-            make_targets(
-                &inside,
-                bundle.mounts.iter().map(|mount| mount.target.as_ref()),
-            )?;
-            let launch = Launch {
-                name: crate::host::key(&record.id),
-                group,
-                runtime: host.config.runtime_program.clone(),
-                rights: bundle.rights(),
-            };
-            fs::create_dir_all(folder.path("bundle")).map_err(disk)?;
-            folder
-                .write("bundle/config.json", &bundle.config())
-                .map_err(disk)?;
-            folder.write("launch.json", &launch).map_err(disk)
-        })
-        .await
-    }
-
     /// Starts the shim inside its control group, with a pipe on which it says when the container runs.
     fn spawn_shim(&self) -> io::Result<(Process, pipe::Receiver)> {
         let epoch = self.folder.next_epoch()?;
@@ -216,9 +149,7 @@ impl Supervisor {
             .arg("run")
             .arg(&self.folder.0)
             .arg(epoch.to_string());
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::from(OwnedFd::from(writer)));
+        command.stdin(Stdio::null()).stdout(Stdio::from(writer));
         command.stderr(File::create(self.folder.path("shim.log"))?);
         spawn::in_group(&mut command, entrance);
         // The handle is taken before anybody can reap the child, so it is the child's.
@@ -261,17 +192,18 @@ impl Supervisor {
 
     async fn try_clean(&self) -> Result<(), Error> {
         let (folder, group) = (self.folder.clone(), self.group.clone());
-        let fail = |error: &dyn std::error::Error| {
-            Error::new(
-                ErrorKind::Unavailable,
-                format!("cannot clean up: {}", chain_of(error)),
-            )
-        };
         blocking(move || {
-            folder.next_epoch().map_err(|error| fail(&error))?;
-            group.remove(KILL_LIMIT).map_err(|error| fail(&error))?;
-            folder.remove("status.json").map_err(|error| fail(&error))?;
-            remove_folder(&folder.path("runtime")).map_err(|error| fail(&error))
+            let disk = |error| {
+                let what = "cannot write the container's files";
+                Error::caused(ErrorKind::Unavailable, what, error)
+            };
+            folder.next_epoch().map_err(disk)?;
+            group.remove(KILL_LIMIT).map_err(|error| {
+                let what = "cannot end the container's processes";
+                Error::caused(ErrorKind::Unavailable, what, error)
+            })?;
+            folder.remove("status.json").map_err(disk)?;
+            remove_folder(&folder.path("runtime")).map_err(disk)
         })
         .await
     }
@@ -298,14 +230,6 @@ impl Supervisor {
             })
         })
         .await
-    }
-}
-
-impl Record {
-    /// The reference of exactly the image that was found at first.
-    fn pinned(&self) -> Result<crate::image::Reference, Error> {
-        let name = self.spec.image.split('@').next().unwrap_or_default();
-        format!("{name}@{}", self.image_digest).parse()
     }
 }
 
@@ -348,29 +272,6 @@ fn describe(exit: Option<&Exit>) -> String {
 
 fn signal_name(number: i32) -> String {
     linux::process::signal_name(number).map_or_else(|| format!("signal {number}"), str::to_owned)
-}
-
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text += &format!(": {inner}");
-        cause = inner.source();
-    }
-    text
-}
-
-/// What this machine permits.
-fn machine(hierarchies: &Hierarchies) -> Machine {
-    let swap = hierarchies.file("memory", "", "memory.memsw.limit_in_bytes");
-    let v2 = hierarchies.version() == linux::cgroup::Version::V2;
-    let score = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    Machine {
-        limits_swap: v2 || swap.exists(),
-        own_oom_score: score.trim().parse().unwrap_or(0),
-        open_files_max: files.maximum.unwrap_or(u64::MAX),
-    }
 }
 
 /// Runs what waits for the disk or the kernel beside the event loop.
