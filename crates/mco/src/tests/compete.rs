@@ -12,7 +12,7 @@ use super::world::*;
 use crate::orchestration;
 
 /// Seeds that are tried with `GROMA_LAWS=all`, and without.
-const RUNS: [u64; 2] = [1_000, 50];
+const RUNS: [u64; 2] = [1_000, 25];
 /// A process is killed after so many calls at most; a start alone takes about thirty.
 const CALLS_MAX: u64 = 90;
 /// So often at most in one run.

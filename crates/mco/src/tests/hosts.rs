@@ -1,30 +1,29 @@
 //! Hosts are lost, come back, or are forgotten: replicas move by rule only, and nothing is ever doubled.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use api::mco::AssignmentState;
 use api::{Host, Instance, Placement, READY, SYSTEM_NAMESPACE, Seconds, Workload, WorkloadRecord};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
 use runtime::{Runtime, Task, spawn};
-use serde_json::json;
 use tokio::time::sleep;
 
 use super::players::Agents;
 use super::process::{Ground, Process};
 use super::world::*;
-use crate::host::{Leases, RENEWAL, SILENCE_MAX};
+use crate::host::{Leases, SILENCE_MAX, keep_lease};
 use crate::{orchestration, repository};
 
 /// A telco of two sites with one host each, their agents, and the control plane.
 struct Story {
     ground: Ground,
     agents: Agents,
-    _leases: Task<()>,
+    /// What renews the Lease of each host whose agent is not cut off.
+    keepers: BTreeMap<String, Task<()>>,
     process: Option<Process>,
 }
 
@@ -35,14 +34,13 @@ impl Story {
         let ground = Ground::new();
         let hosts = [host("mad-1", "mad", 2), host("bcn-1", "bcn", 2)];
         ground.prepare(&hosts).await;
-        let agents = Agents::default();
-        let leases = spawn(renew(ground.clone(), agents.clone()));
         let mut story = Self {
             ground,
-            agents,
-            _leases: leases,
+            agents: Agents::default(),
+            keepers: BTreeMap::new(),
             process: None,
         };
+        HOSTS.into_iter().for_each(|host| story.reconnect(host));
         story.restart();
         story
     }
@@ -56,6 +54,18 @@ impl Story {
         };
         self.process = None;
         self.process = Some(self.ground.start(usize::MAX, build));
+    }
+
+    fn cut_off(&mut self, host: &str) {
+        self.agents.cut_off(host);
+        self.keepers.remove(host);
+    }
+
+    fn reconnect(&mut self, host: &str) {
+        self.agents.reconnect(host);
+        let (client, name) = (self.ground.user.clone(), host.to_owned());
+        let keeper = async move { keep_lease(client, &name, "agent", pending()).await };
+        self.keepers.insert(host.to_owned(), spawn(keeper));
     }
 
     async fn run(&self, workload: &Workload) -> String {
@@ -120,32 +130,6 @@ impl Story {
     }
 }
 
-/// Every agent that is not cut off renews its host's Lease.
-async fn renew(ground: Ground, agents: Agents) {
-    let api: Api<Lease> = Api::namespaced(ground.user.clone(), SYSTEM_NAMESPACE);
-    for host in HOSTS {
-        let lease = json!({"metadata": {"name": host}, "spec": {"holderIdentity": host}});
-        let lease = serde_json::from_value(lease).unwrap();
-        api.create(&PostParams::default(), &lease).await.unwrap();
-    }
-    let renewed = Mutex::new(0i64);
-    loop {
-        let second = {
-            let mut renewed = renewed.lock().unwrap();
-            *renewed += 1;
-            *renewed
-        };
-        let time = jiff::Timestamp::from_second(second).unwrap();
-        for host in HOSTS.into_iter().filter(|host| !agents.is_cut_off(host)) {
-            let patch = Patch::Merge(json!({"spec": {"renewTime": format!("{time:.6}")}}));
-            let done = api.patch(host, &PatchParams::default(), &patch).await;
-            // A host that was forgotten has no Lease any more.
-            drop(done);
-        }
-        sleep(RENEWAL).await;
-    }
-}
-
 fn moving(seconds: Option<u32>) -> Workload {
     let mut workload = workload("web", 1);
     workload.spec.migration.after_unreachable_seconds = seconds.map(Seconds);
@@ -158,11 +142,11 @@ fn other(host: &str) -> &'static str {
 
 #[tokio::test(start_paused = true)]
 async fn with_a_rule_a_replica_moves_and_its_old_host_comes_back_to_nothing() {
-    let story = Story::begin().await;
+    let mut story = Story::begin().await;
     let web = moving(Some(30));
     let old = story.run(&web).await;
     let new = other(&old);
-    story.agents.cut_off(&old);
+    story.cut_off(&old);
     story.host_says(&old, "Unknown").await;
     assert_eq!(
         story.places().await,
@@ -179,7 +163,7 @@ async fn with_a_rule_a_replica_moves_and_its_old_host_comes_back_to_nothing() {
         .until("the old place stays reserved", replaced)
         .await;
 
-    story.agents.reconnect(&old);
+    story.reconnect(&old);
     story.host_says(&old, "True").await;
     story.ready(&web).await;
     assert_eq!(
@@ -194,17 +178,17 @@ async fn with_a_rule_a_replica_moves_and_its_old_host_comes_back_to_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_rule_a_replica_stays_however_long_its_host_is_silent() {
-    let story = Story::begin().await;
+    let mut story = Story::begin().await;
     let web = moving(None);
     let host = story.run(&web).await;
-    story.agents.cut_off(&host);
+    story.cut_off(&host);
     story.host_says(&host, "Unknown").await;
-    sleep(Duration::from_secs(24 * 3600)).await;
+    sleep(Duration::from_secs(3600)).await;
     assert_eq!(
         story.places().await,
         [(AssignmentState::Active, host.clone())]
     );
-    story.agents.reconnect(&host);
+    story.reconnect(&host);
     story.ready(&web).await;
     assert_eq!(story.instances().await, BTreeSet::from([host]));
 }
@@ -214,7 +198,7 @@ async fn a_restart_evicts_nobody() {
     let mut story = Story::begin().await;
     let web = moving(Some(30));
     let host = story.run(&web).await;
-    story.agents.cut_off(&host);
+    story.cut_off(&host);
     story.host_says(&host, "Unknown").await;
     sleep(Duration::from_secs(20)).await;
     story.restart();
@@ -231,10 +215,10 @@ async fn a_restart_evicts_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn a_forgotten_host_is_waited_for_by_nobody() {
-    let story = Story::begin().await;
+    let mut story = Story::begin().await;
     let web = moving(None);
     let old = story.run(&web).await;
-    story.agents.cut_off(&old);
+    story.cut_off(&old);
     story.host_says(&old, "Unknown").await;
     story.ground.delete(&host(&old, "any", 1)).await;
     story.moved_to(other(&old)).await;
@@ -246,9 +230,13 @@ async fn a_forgotten_host_is_waited_for_by_nobody() {
     );
     assert_eq!(story.instances().await, BTreeSet::from([new]));
     let leases: Api<Lease> = Api::namespaced(story.ground.user.clone(), SYSTEM_NAMESPACE);
+    let gone = async || leases.get_opt(&old).await.unwrap().is_none();
+    assert!(gone().await, "its lease went with it");
+    story.reconnect(&old);
+    sleep(Duration::from_secs(60)).await;
     assert!(
-        leases.get_opt(&old).await.unwrap().is_none(),
-        "its lease went with it"
+        gone().await,
+        "a host that was forgotten gets no lease again"
     );
 }
 
