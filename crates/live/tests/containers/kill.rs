@@ -80,7 +80,7 @@ async fn kills_of_shims_and_containers_leave_one_copy() {
                 members[usize::try_from(random.below(members.len() as u64)).expect("small")];
             kill(victim);
         }
-        until_one_copy(&bed, &[a.clone()]).await;
+        until_one_copy(&bed, std::slice::from_ref(&a)).await;
         bed.remove(&a).await;
         let left = bed.leftovers();
         assert!(
