@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use api::tcm::{LocalSid, Steering, TrafficMatch};
 
-use crate::world::World;
+use crate::world::{Host, World};
 
 /// Which hosts' steering counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +19,9 @@ pub(crate) enum Counted {
 /// The routers, indexed.
 #[derive(Debug, Default)]
 pub(crate) struct Observed<'a> {
-    /// Applied segments of hosts that can be seen.
+    /// Segments of hosts that can be seen: applied, and not told to go since.
     sids: BTreeMap<Ipv6Addr, &'a LocalSid>,
-    /// Applied steering of hosts that can be seen, by host and interface.
+    /// Steering of hosts that can be seen, by host and interface: applied, and not told to go since.
     steering: BTreeMap<(&'a str, &'a str), Vec<&'a Steering>>,
     /// Hosts that steer, or were told to steer, to a segment, and whether they can be seen.
     users: BTreeMap<Ipv6Addr, BTreeSet<(&'a str, bool)>>,
@@ -34,7 +34,7 @@ impl<'a> Observed<'a> {
         let mut observed = Self::default();
         for (name, host) in &world.hosts {
             if host.seen {
-                observed.see(name, &host.applied.sids, &host.applied.steering);
+                observed.see(name, host);
             }
             for steering in host.steering() {
                 for segment in &steering.segments {
@@ -49,10 +49,18 @@ impl<'a> Observed<'a> {
         observed
     }
 
-    fn see(&mut self, host: &'a str, sids: &'a [LocalSid], steering: &'a [Steering]) {
-        self.sids.extend(sids.iter().map(|sid| (sid.sid, sid)));
-        for steering in steering {
-            let interface = (host, steering.interface.as_str());
+    /// What was reported may be older than the plan, and what the plan leaves out goes any moment.
+    fn see(&mut self, name: &'a str, host: &'a Host) {
+        let Some(spec) = &host.spec else { return };
+        let sids = host
+            .applied
+            .sids
+            .iter()
+            .filter(|sid| spec.sids.contains(sid));
+        self.sids.extend(sids.map(|sid| (sid.sid, sid)));
+        let steering = host.applied.steering.iter();
+        for steering in steering.filter(|one| spec.steering.contains(one)) {
+            let interface = (name, steering.interface.as_str());
             self.steering.entry(interface).or_default().push(steering);
         }
     }
@@ -90,7 +98,7 @@ impl<'a> Observed<'a> {
     }
 }
 
-fn told(host: &crate::world::Host) -> impl Iterator<Item = Ipv6Addr> {
+fn told(host: &Host) -> impl Iterator<Item = Ipv6Addr> {
     let steering = host.spec.iter().flat_map(|spec| &spec.steering);
     steering.filter_map(|steering| steering.segments.last().copied())
 }
