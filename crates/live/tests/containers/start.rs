@@ -19,7 +19,10 @@ async fn starts_is_found_logs_and_is_removed() {
             .image_digest
             .is_some_and(|digest| digest.starts_with("sha256:"))
     );
-    assert_eq!(bed.runtime().list().await.expect("listed"), std::slice::from_ref(&id));
+    assert_eq!(
+        bed.runtime().list().await.expect("listed"),
+        std::slice::from_ref(&id)
+    );
     bed.logged(&id, "hello\n").await;
     bed.remove(&id).await;
     assert_eq!(bed.runtime().list().await.expect("listed"), []);
