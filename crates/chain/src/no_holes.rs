@@ -80,6 +80,14 @@ struct Machine {
     router: AppliedDatapath,
 }
 
+/// A chain and the place where its packets start.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Start {
+    chain: Key,
+    host: String,
+    interface: String,
+}
+
 struct Life {
     random: Random,
     machines: BTreeMap<String, Machine>,
@@ -93,8 +101,8 @@ struct Life {
     objects: World,
     /// The objects as the planner sees them.
     view: World,
-    /// What worked at the last look: a chain and the host where its packets start.
-    protected: BTreeSet<(Key, String)>,
+    /// What worked at the last look: a chain and the place where its packets start.
+    protected: BTreeSet<Start>,
     n_protected: u64,
     n_made: usize,
     /// Whether packets may go another way than at the last look.
@@ -373,7 +381,7 @@ impl Life {
                 if let Err(lost) = &works {
                     panic!(
                         "{when}: chain {} from {} has a hole: {lost}",
-                        start.0, start.1
+                        start.chain, start.host
                     );
                 }
             }
@@ -387,19 +395,27 @@ impl Life {
         self.protected = protected;
     }
 
-    /// The chains and the hosts where their packets start.
-    fn starts(&self) -> Vec<(Key, String)> {
-        let users = ["e1", "w1"].map(|host| (key("web"), host.to_owned()));
+    /// Where packets of the chains start.
+    fn starts(&self) -> Vec<Start> {
+        let users = ["e1", "w1"].map(|host| Start {
+            chain: key("web"),
+            host: host.to_owned(),
+            interface: "users0".to_owned(),
+        });
         let apps = self
             .instances_of("app")
             .filter(|(key, _)| self.running.contains(*key));
-        let apps = apps.map(|(_, one)| (key("store"), one.host.clone()));
+        let apps = apps.map(|(app, one)| Start {
+            chain: key("store"),
+            host: one.host.clone(),
+            interface: interface_name(TENANT, &app.name, "eth0"),
+        });
         users.into_iter().chain(apps).collect()
     }
 
     /// Whether all hosts of the chain live and each of its workloads has an instance that may serve, for all to see.
-    fn may_be_protected(&self, (chain, start): &(Key, String)) -> bool {
-        let workloads: &[&str] = if chain.name == "web" {
+    fn may_be_protected(&self, start: &Start) -> bool {
+        let workloads: &[&str] = if start.chain.name == "web" {
             &["fw", "lim", "app"]
         } else {
             &["app", "nat", "db"]
@@ -412,7 +428,7 @@ impl Life {
                 .filter(|one| one.workload == workload);
             instances.any(|one| one.available && one.serving == Serving::Active)
         };
-        lives(start)
+        lives(&start.host)
             && workloads.iter().all(|workload| {
                 let all_live = [&self.objects, &self.view].iter().all(|world| {
                     let mut instances = world.instances.values();
@@ -423,17 +439,16 @@ impl Life {
     }
 
     /// Whether a packet gets there and the answer comes back; if not, where it is lost.
-    fn works(&self, (chain, start): &(Key, String)) -> Result<(), String> {
+    fn works(&self, start: &Start) -> Result<(), String> {
         let living = self.machines.iter().filter(|(_, machine)| !machine.dead);
         let routers: BTreeMap<_, _> = living
             .map(|(name, machine)| (name.clone(), machine.router.clone()))
             .collect();
-        let (there, back, port) = if chain.name == "web" {
-            let users = self.objects.hosts[start].user_ports[0].prefix.address();
-            (self.address("app"), users, "users0".to_owned())
+        let (there, back) = if start.chain.name == "web" {
+            let users = self.objects.hosts[&start.host].user_ports[0].prefix;
+            (self.address("app"), users.address())
         } else {
-            let app = self.chosen_app(start).ok_or("no app here")?;
-            (self.address("db"), self.address("app"), app)
+            (self.address("db"), self.address("app"))
         };
         let send = |from: Place, destination| {
             let packet = Packet {
@@ -450,20 +465,12 @@ impl Life {
             }
         };
         let from = Place {
-            host: start.clone(),
-            interface: port,
+            host: start.host.clone(),
+            interface: start.interface.clone(),
             of: String::new(),
         };
         let end = send(from, there)?;
         send(end, back).map(drop)
-    }
-
-    fn chosen_app(&self, host: &str) -> Option<String> {
-        let mut apps = self
-            .instances_of("app")
-            .filter(|(key, one)| one.host == host && self.running.contains(*key));
-        let (key, _) = apps.next()?;
-        Some(interface_name(TENANT, &key.name, "eth0"))
     }
 
     fn address(&self, workload: &str) -> std::net::Ipv6Addr {
@@ -518,10 +525,10 @@ impl Life {
         for start in self
             .starts()
             .into_iter()
-            .filter(|start| start.0.name == "web")
+            .filter(|start| start.chain.name == "web")
         {
             let works = self.works(&start);
-            let state = hops(&self.view, &start.0);
+            let state = hops(&self.view, &start.chain);
             assert!(
                 state.is_available() && works.is_ok(),
                 "seed {seed}: {start:?} {works:?} {state:?}"
