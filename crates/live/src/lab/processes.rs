@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::Laboratory;
 
 /// What a process of the laboratory is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// `groma lab run`.
     Daemon,

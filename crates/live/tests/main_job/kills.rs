@@ -17,6 +17,8 @@ use crate::shop::Shop;
 const ROUNDS: usize = 25;
 /// The longest time between the beginning of what happens and the kill.
 const DELAY_MAX_MILLIS: usize = 1500;
+/// The components of the service, each with one replica.
+const COMPONENTS: usize = 3;
 /// The sites that the application can run at.
 const SITES: [&str; 2] = ["east", "west"];
 const VICTIMS: [Victim; 4] = [Victim::Server, Victim::Agent, Victim::Shim, Victim::Daemon];
@@ -155,8 +157,12 @@ impl World {
     }
 
     fn converge(&mut self) {
+        wait("every program to run once", || self.programs());
         if self.open {
             self.shop.serving();
+            if self.stopped.is_none() {
+                wait("one instance for each component", || self.instances());
+            }
             return;
         }
         // What was at a site without power goes when that returns.
@@ -164,6 +170,38 @@ impl World {
             self.make_happen(Moment::Start(site));
         }
         self.shop.empty();
+    }
+
+    /// Whether there is one daemon, one server, and one agent on each host that has power.
+    fn programs(&self) -> Result<(), String> {
+        let laboratory = &self.shop.laboratory;
+        let processes = laboratory.processes();
+        let mut roles: Vec<Role> = processes.into_iter().map(|(role, _)| role).collect();
+        roles.retain(|role| *role != Role::Shim);
+        roles.sort();
+        let has_power = |host: &&String| !self.stopped.is_some_and(|site| host.starts_with(site));
+        let hosts = laboratory.hosts().iter().filter(has_power);
+        let mut wanted = vec![Role::Daemon, Role::Server];
+        wanted.extend(hosts.map(|host| Role::Agent(host.clone())));
+        wanted.sort();
+        if roles == wanted {
+            Ok(())
+        } else {
+            Err(format!("{wanted:?} is wanted, there is {roles:?}"))
+        }
+    }
+
+    /// Whether no instance is left at a place that its component has moved away from.
+    fn instances(&self) -> Result<(), String> {
+        let instances = self.shop.laboratory.list("instance")?;
+        if instances.len() == COMPONENTS {
+            Ok(())
+        } else {
+            let names = instances
+                .iter()
+                .map(|one| one["metadata"]["name"].to_string());
+            Err(names.collect::<Vec<_>>().join(", "))
+        }
     }
 
     /// Kills one of that kind, if there is one.

@@ -5,7 +5,7 @@ use crate::random::Random;
 use crate::shop::{NORTH, Shop};
 
 /// How many orders are tried.
-const ORDERS: usize = 4;
+const ORDERS: usize = 6;
 
 #[test]
 fn a_site_without_power() {
@@ -32,7 +32,7 @@ fn every_order_of_loss_return_and_deletion_ends_empty() {
         shop.open();
         shop.serving();
         let (site, host) = shop.place_of_app();
-        let mut events = [Event::Stop, Event::Delete, Event::Forget];
+        let mut events = [Event::Stop, Event::Start, Event::Delete, Event::Forget];
         random.shuffle(&mut events);
         println!("order {n}: {events:?}, then {site} returns");
         for event in events {
@@ -62,6 +62,7 @@ fn stop_users(shop: &Shop) {
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Stop,
+    Start,
     Delete,
     Forget,
 }
@@ -70,6 +71,7 @@ impl Event {
     fn happens(self, shop: &Shop, site: &str, host: &str) {
         match self {
             Self::Stop => stop(shop, site),
+            Self::Start => start(shop, site),
             Self::Delete => shop.close(),
             Self::Forget => {
                 let forgotten = shop.laboratory.client(&["host", "forget", host]);

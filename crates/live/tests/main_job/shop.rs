@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use live::Laboratory;
-use live::lab::{Probed, Running, wait};
+use live::lab::{Probed, Role, Running, wait};
 use serde_json::Value;
 
 const TOPOLOGY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/main_job/topology.yaml");
@@ -123,14 +123,28 @@ impl Shop {
         }
     }
 
-    /// Whether every component runs exactly once on this machine, all hosts taken together.
+    /// Whether every component runs exactly once on this machine, all hosts taken together, each under one shim in one
+    /// container, and no container besides.
     pub fn each_once(&self) -> Result<(), String> {
         let running = self.running();
         let programs: Vec<_> = running.iter().map(|one| one.program.as_str()).collect();
-        if programs == PROGRAMS {
+        let hosts = self.laboratory.hosts().iter();
+        let containers: Vec<_> = hosts
+            .flat_map(|host| self.laboratory.containers(host))
+            .collect();
+        let processes = self.laboratory.processes();
+        let shims = processes
+            .iter()
+            .filter(|(role, _)| *role == Role::Shim)
+            .count();
+        // Of each container there is a control group and a network namespace.
+        if programs == PROGRAMS && containers.len() == 2 * PROGRAMS.len() && shims == PROGRAMS.len()
+        {
             Ok(())
         } else {
-            Err(format!("each component once is wanted: {running:?}"))
+            Err(format!(
+                "each component once is wanted: {running:?}, {containers:?}, {shims} shims"
+            ))
         }
     }
 
