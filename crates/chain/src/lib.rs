@@ -19,6 +19,7 @@
 mod complete;
 mod course;
 mod hops;
+mod kept;
 mod layout;
 #[cfg(test)]
 mod no_holes;

@@ -6,13 +6,13 @@ use std::net::Ipv6Addr;
 use api::tcm::{
     Attachment, Direction, HostDatapathSpec, LocalSid, SidTarget, Steering, TrafficMatch,
 };
-use api::wdm::InterfaceRole;
 
 use crate::complete::{applied, matches_back};
 use crate::course::{Candidate, Course, Next, Return, lacks};
+use crate::kept::Kept;
 use crate::layout::Layout;
 use crate::observed::Counted;
-use crate::world::{Host, Instance, Key, World};
+use crate::world::{Host, Key, World};
 
 /// All that a host's router must program now; none if the host is not known.
 ///
@@ -25,7 +25,7 @@ pub fn plan(world: &World, host: &str) -> Option<HostDatapathSpec> {
         layout: &layout,
         name,
         host,
-        interfaces: interfaces(world, name),
+        kept: Kept::of(&layout),
     };
     let mut user_ports = host.user_ports.clone();
     user_ports.sort();
@@ -44,16 +44,7 @@ struct Planner<'a> {
     layout: &'a Layout<'a>,
     name: &'a str,
     host: &'a Host,
-    /// The interfaces of its instances.
-    interfaces: BTreeMap<String, Owner<'a>>,
-}
-
-/// What an interface in the router belongs to.
-#[derive(Clone, Copy)]
-struct Owner<'a> {
-    key: &'a Key,
-    interface: &'a str,
-    role: InterfaceRole,
+    kept: Kept<'a>,
 }
 
 /// A packet's matching and the interface at which it arrives; there is one way for each.
@@ -71,8 +62,9 @@ struct Sender<'a> {
 impl<'a> Planner<'a> {
     /// All instances have theirs, in a chain or not: that one is probed never waits for a chain.
     fn attachments(&self) -> Vec<Attachment> {
-        let attachments = self.interfaces.iter().map(|(interface, owner)| Attachment {
-            interface: interface.clone(),
+        let interfaces = self.kept.interfaces(self.name);
+        let attachments = interfaces.map(|(interface, owner)| Attachment {
+            interface: interface.to_owned(),
             of: format!("{}/{}", owner.key, owner.interface),
         });
         attachments.collect()
@@ -117,7 +109,7 @@ impl<'a> Planner<'a> {
 
     fn has_interface(&self, target: &SidTarget) -> bool {
         match target {
-            SidTarget::Attachment { interface } => self.interfaces.contains_key(interface),
+            SidTarget::Attachment { interface } => self.kept.owner(self.name, interface).is_some(),
             SidTarget::UserPort { interface } => {
                 let mut ports = self.host.user_ports.iter();
                 ports.any(|port| port.interface == *interface)
@@ -264,95 +256,20 @@ impl<'a> Planner<'a> {
             Some((name.as_str(), &sid.target))
         });
         match ends_at {
-            Some((host, SidTarget::Attachment { interface })) => {
-                instance_at(world, host, interface).is_none_or(|(_, instance)| instance.deleting)
-            }
+            Some((host, SidTarget::Attachment { interface })) => self
+                .kept
+                .owner(host, interface)
+                .is_none_or(|owner| owner.instance.deleting),
             Some((_, SidTarget::UserPort { .. })) => false,
             None => true,
         }
     }
 
-    /// Whether steering that no chain asks for now must stay, because packets may still come to its instance: a
-    /// function that is no longer part of its chain goes on until nobody sends to it.
+    /// Whether steering that no chain asks for now must stay; that of a deleted chain goes at once.
     fn keeps_steering(&self, steering: &Steering) -> bool {
-        let Some(owner) = self.interfaces.get(&steering.interface) else {
-            return false;
-        };
-        if self.counted(&steering.chain) == Counted::Seen || self.is_asked_for(steering) {
-            return false;
-        }
-        let starts = owner.role == InterfaceRole::End && steering.direction == Direction::Forward;
-        let feeds = |sid: &&LocalSid| {
-            let same_side = owner.role == InterfaceRole::End || sid.direction == steering.direction;
-            sid.chain == steering.chain && same_side && self.is_of(&sid.target, owner.key)
-        };
-        let used = |sid: &LocalSid| self.layout.observed.is_used(sid.sid, Counted::All);
-        !starts && self.host.sids().filter(feeds).any(used)
+        let deleted = self.counted(&steering.chain) == Counted::Seen;
+        !deleted && self.kept.keeps(self.name, self.host, steering)
     }
-
-    /// Whether a chain still sends from this interface this way; then it alone says what.
-    fn is_asked_for(&self, steering: &Steering) -> bool {
-        let mut courses = self.layout.courses.values();
-        courses.any(|course| {
-            course.key.to_string() == steering.chain
-                && course.sends_from(self.name, &steering.interface, steering.direction)
-        })
-    }
-
-    fn is_of(&self, target: &SidTarget, instance: &Key) -> bool {
-        let SidTarget::Attachment { interface } = target else {
-            return false;
-        };
-        let owner = self.interfaces.get(interface);
-        owner.is_some_and(|owner| owner.key == instance)
-    }
-}
-
-impl Course<'_> {
-    fn sends_from(&self, host: &str, interface: &str, direction: Direction) -> bool {
-        let mut candidates = self.places.iter().flat_map(|place| &place.candidates);
-        candidates.any(|one| {
-            let sends = match direction {
-                Direction::Forward => &one.sends_forward,
-                Direction::Reverse => &one.sends_back,
-            };
-            one.instance.host == host && sends.as_deref() == Some(interface)
-        })
-    }
-}
-
-/// The interfaces of a host's instances in its router.
-fn interfaces<'a>(world: &'a World, host: &str) -> BTreeMap<String, Owner<'a>> {
-    let instances = world
-        .instances
-        .iter()
-        .filter(|(_, instance)| instance.host == host);
-    let interfaces = instances.flat_map(|(key, instance)| {
-        instance.interfaces.iter().map(move |interface| {
-            let name = api::interface_name(&key.namespace, &key.name, &interface.name);
-            let owner = Owner {
-                key,
-                interface: &interface.name,
-                role: interface.role,
-            };
-            (name, owner)
-        })
-    });
-    interfaces.collect()
-}
-
-/// The instance that an interface of a host belongs to.
-fn instance_at<'a>(
-    world: &'a World,
-    host: &str,
-    interface: &str,
-) -> Option<(&'a Key, &'a Instance)> {
-    world.instances.iter().find(|(key, instance)| {
-        let mut names = instance.interfaces.iter();
-        instance.host == host
-            && names
-                .any(|one| api::interface_name(&key.namespace, &key.name, &one.name) == interface)
-    })
 }
 
 #[cfg(test)]

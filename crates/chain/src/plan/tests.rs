@@ -18,9 +18,14 @@ struct Names(BTreeMap<String, String>);
 impl Names {
     fn of(world: &World) -> Self {
         let mut names = BTreeMap::new();
+        let layout = Layout::of(world);
+        let kept = Kept::of(&layout);
         for (host, known) in &world.hosts {
-            for (interface, owner) in interfaces(world, host) {
-                names.insert(interface, format!("{}/{}", owner.key.name, owner.interface));
+            for (interface, owner) in kept.interfaces(host) {
+                names.insert(
+                    interface.to_owned(),
+                    format!("{}/{}", owner.key.name, owner.interface),
+                );
             }
             let spec = known.spec.iter().flat_map(|spec| &spec.sids);
             for sid in spec.chain(&known.applied.sids) {
@@ -269,6 +274,29 @@ fn a_function_that_leaves_the_chain_goes_on_until_nobody_sends_to_it() {
     }
     let left = &world.hosts["m1"].applied;
     assert!(left.sids.is_empty() && left.steering.is_empty(), "{left:?}");
+}
+
+#[test]
+fn functions_that_only_lead_to_each_other_keep_nothing() {
+    for rounds in 0..6 {
+        let mut world = shop();
+        settle(&mut world);
+        let order = |world: &mut World, functions: &[&str]| {
+            let spec = &mut world.chains.get_mut(&key("web")).unwrap().spec;
+            spec.functions = functions.iter().map(|name| api::Ref::new(*name)).collect();
+        };
+        order(&mut world, &["lim", "fw"]);
+        for host in ["m1", "m2"].repeat(rounds) {
+            let plan = plan(&world, host).unwrap();
+            let host = world.hosts.get_mut(host).unwrap();
+            host.applied = planned(&plan);
+            host.spec = Some(plan);
+        }
+        order(&mut world, &[]);
+        settle(&mut world);
+        let of_fw = world.hosts["m1"].applied.steering.len();
+        assert_eq!(of_fw, 0, "after {rounds} rounds");
+    }
 }
 
 #[test]
