@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use api::mco::FunctionForm;
 use api::wdm::{
     ConfigFile, Configuration, DeploymentReplica, EnvVar, InstanceInterface, InstanceSpec,
-    InterfaceRole, PlacementFact, Value,
+    InterfaceRole, PlacementFact, Value, instance_name,
 };
 use api::{Host, Instance, Site, WorkloadDeployment};
 use kube::ResourceExt;
@@ -27,7 +27,7 @@ pub fn instance(
     place: &Place<'_>,
 ) -> Child {
     let spec = &deployment.spec;
-    let name = format!("{}-{}-{}", spec.workload, replica.replica, replica.host);
+    let name = instance_name(spec.workload.name(), replica.replica, replica.host.name());
     let configuration = with_facts(&spec.configuration, &name, place);
     let instance = InstanceSpec {
         host: replica.host.clone(),
