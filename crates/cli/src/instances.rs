@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use api::Instance;
-use api::wdm::ExecFrame;
+use api::wdm::{ExecFrame, Serving};
+use api::{AVAILABLE, Instance};
 use futures::AsyncReadExt;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
@@ -107,19 +107,31 @@ fn path(namespace: &str, instance: &str) -> String {
     format!("/apis/groma.dev/v1alpha1/namespaces/{namespace}/instances/{instance}")
 }
 
-/// The instance of that name, or the first one of the workload of that name.
+/// The instance of that name, or the best one of the workload of that name: one that serves rather than one that does
+/// not, and one that stays rather than one that is on its way out.
 async fn find(client: &Client, namespace: &str, name: &str) -> anyhow::Result<String> {
     let instances: Api<Instance> = Api::namespaced(client.clone(), namespace);
     if instances.get_opt(name).await?.is_some() {
         return Ok(name.to_owned());
     }
-    let of_workload = instances
-        .list(&ListParams::default().fields(&format!("spec.workload={name}")))
-        .await?;
-    match of_workload.items.first() {
+    let of_workload = ListParams::default().fields(&format!("spec.workload={name}"));
+    let found = instances.list(&of_workload).await?.items;
+    match found
+        .iter()
+        .min_by_key(|instance| (leaving(instance), !serves(instance)))
+    {
         Some(instance) => Ok(instance.name_any()),
         None => bail!(
             "there is no instance {name} and no instance of a workload {name} in namespace {namespace}"
         ),
     }
+}
+
+fn leaving(instance: &Instance) -> bool {
+    instance.metadata.deletion_timestamp.is_some() || instance.spec.serving == Serving::Draining
+}
+
+fn serves(instance: &Instance) -> bool {
+    let status = instance.status.as_ref();
+    status.is_some_and(|status| status.conditions.is_true(AVAILABLE))
 }

@@ -221,3 +221,20 @@ pub async fn tell(
 pub fn completions(shell: Shell, program: &mut clap::Command) {
     clap_complete::generate(shell, program, "groma", &mut std::io::stdout());
 }
+
+/// An error in one line, with what the server said and no more of its answer.
+pub fn explained(error: &anyhow::Error) -> String {
+    let told = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
+        Some(kube::Error::Api(status)) => status.message.clone(),
+        _ => cause.to_string(),
+    };
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = told(cause);
+        parts.push(text);
+        if cause.downcast_ref::<kube::Error>().is_some() {
+            break;
+        }
+    }
+    parts.join(": ")
+}

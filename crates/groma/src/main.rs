@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     match run(groma) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("groma: {error:#}");
+            eprintln!("groma: {}", cli::explained(&error));
             ExitCode::FAILURE
         }
     }
