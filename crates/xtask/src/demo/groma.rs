@@ -87,7 +87,7 @@ impl Groma {
             "  export KUBECONFIG={}/{NAME}/server/kubeconfig",
             self.folder.display()
         );
-        println!("  {groma} get {service_kind}", service_kind = "tsvc");
+        println!("  {groma} get tsvc");
         println!("  {groma} why {service}");
         println!("  {groma} trace {service}");
         println!("  {groma} inventory");
