@@ -3,7 +3,7 @@
 //! Reads: ConfigMap and Secret, live and only those that the Instance names. Writes: nothing.
 //! Acts on: the host's container runtime, which restarts and probes by itself.
 //!
-//! Runs with the agent. A container whose Instance is gone is removed by [`sweep`], after one complete list.
+//! Runs with the agent. A container whose Instance is gone is removed by [`sweep()`], after one complete list.
 
 mod configuration;
 mod references;

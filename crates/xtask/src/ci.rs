@@ -52,7 +52,9 @@ fn doc() -> Result<()> {
         "--document-private-items",
         "--quiet",
     ]);
-    cargo::run(command.env("RUSTDOCFLAGS", "-D warnings"))
+    // Private items are documented too, so links to them lead somewhere.
+    let flags = "-D warnings -A rustdoc::private-intra-doc-links";
+    cargo::run(command.env("RUSTDOCFLAGS", flags))
 }
 
 /// Licences, bans and sources; the advisories need the network and are left to whoever has it.

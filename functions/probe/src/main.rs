@@ -30,7 +30,7 @@ struct Arguments {
 enum Command {
     /// Ask an HTTP application, one connection per request
     Http {
-        /// Where to ask: http://[2001:db8::1]:8080/echo; the nonce is added
+        /// Where to ask: `http://[2001:db8::1]:8080/echo`; the nonce is added
         url: String,
         /// What each nonce begins with; a number follows
         #[arg(long, default_value = "probe")]
@@ -40,7 +40,7 @@ enum Command {
     },
     /// Send datagrams to `probe echo` and await them back
     Udp {
-        /// Where to send: [2001:db8::1]:7007
+        /// Where to send: `[2001:db8::1]:7007`
         address: SocketAddr,
         #[command(flatten)]
         schedule: Schedule,
