@@ -79,13 +79,21 @@ impl Laboratory {
         let rules = ip(&["-n", &router, "-6", "rule", "show"]);
         let ours = |line: &&str| line.contains("fwmark") || line.split(' ').any(is_attachment);
         let rules = rules.lines().filter(ours);
-        let links = ip(&["-n", &router, "-brief", "link", "show"]);
-        let links = links.lines().filter(|line| {
-            let name = line.split([' ', '@']).next().unwrap_or_default();
-            is_attachment(name)
-        });
-        let all = routes.chain(rules).chain(links);
+        let attachments = self.attachments(host);
+        let all = routes.chain(rules).map(str::to_owned).chain(attachments);
         all.map(|line| format!("{router}: {line}")).collect()
+    }
+
+    /// The interfaces of containers in a host's router.
+    pub fn attachments(&self, host: &str) -> Vec<String> {
+        let links = ip(&["-n", &self.router(host), "-brief", "link", "show"]);
+        let names = links
+            .lines()
+            .filter_map(|line| line.split([' ', '@']).next());
+        names
+            .filter(|name| is_attachment(name))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// What is left of the whole laboratory after it was removed.

@@ -93,6 +93,15 @@ fn remove_firewall(shop: &Shop) {
     for name in shop.laboratory.container_namespaces(NORTH) {
         netns::delete(&name).expect("a namespace can be removed");
     }
+    // The kernel takes a namespace apart when its last process has gone, and that takes a moment.
+    wait("the firewall's network to go", || {
+        let left = shop.laboratory.attachments(NORTH);
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(left.join(", "))
+        }
+    });
 }
 
 #[test]
