@@ -1,7 +1,7 @@
 //! Turns chains, networks and a topology into per-host datapath plans, and traces a packet through them.
 //!
-//! [`World`] is what is known; [`plan`] says what one host's router must program; [`hops`] says what is in force of one
-//! chain; [`trace`] follows a packet through the routers; [`users`] and
+//! [`World`] is what is known; [`plan()`] says what one host's router must program; [`hops()`] says what is in force of one
+//! chain; [`trace()`] follows a packet through the routers; [`users()`] and
 //! [`steers`] say who still sends to an instance, and traffic of a chain.
 //!
 //! A chain is a series of tunnels of one segment each: from where traffic starts to the first function, from each

@@ -1,6 +1,6 @@
 //! Chooses where the replicas of a group run, and says why there and why not elsewhere.
 //!
-//! [`decide`] takes a [`Snapshot`] of what there is and a [`Request`] for one group and answers with a complete
+//! [`decide()`] takes a [`Snapshot`] of what there is and a [`Request`] for one group and answers with a complete
 //! [`Decision`] or with what stands in its way. It is the same call for a real request, a dry run and a what-if.
 //!
 //! It is pure: no I/O, no clock, no randomness, no logging. The same input gives the same answer, bit for bit.

@@ -86,7 +86,7 @@ pub enum Role {
 /// The decision of one pass. Settled = no step, no child difference, no wait.
 #[derive(Debug)]
 pub struct Plan<S> {
-    /// All children that should exist, with deterministic names (see [`child`](crate::child)).
+    /// All children that should exist, with deterministic names (see [`child`](crate::child())).
     pub children: Vec<Child>,
     /// What to do in the world, in this order; the first error ends the pass.
     pub steps: Vec<S>,
