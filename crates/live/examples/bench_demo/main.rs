@@ -67,7 +67,6 @@ async fn measure(groma: &Groma, n_rounds: usize) -> Result<Vec<Figure>> {
             of(|round| round.heal),
             "ms",
         ),
-        ("of which the rule waits", of(|round| round.rule), "ms"),
         ("deleted to gone", of(|round| round.gone), "ms"),
     ];
     add_usage(&mut figures, "idle", std::slice::from_ref(&idle));

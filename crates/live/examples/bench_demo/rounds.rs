@@ -21,8 +21,6 @@ const LOOK: Duration = Duration::from_millis(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long one request may take: more than the way there and back twice.
 const REQUEST: Duration = Duration::from_millis(150);
-/// What the example's rule waits.
-const RULE: f64 = 3000.0;
 
 /// Milliseconds of each step.
 pub struct Round {
@@ -31,7 +29,6 @@ pub struct Round {
     pub running: f64,
     pub first_answer: f64,
     pub heal: f64,
-    pub rule: f64,
     pub gone: f64,
 }
 
@@ -62,7 +59,6 @@ pub async fn one(groma: &Groma) -> Result<(Round, Usage)> {
             running: requested,
             first_answer,
             heal,
-            rule: RULE,
             gone,
         },
         used,
