@@ -39,6 +39,19 @@ impl Conditions {
     }
 }
 
+/// Why an object of this generation is not ready, in the words of its own `Ready`, so that whoever stands above it can
+/// tell its user the cause; `None` if it is ready.
+pub fn unready(conditions: Option<&Conditions>, generation: Option<i64>) -> Option<&str> {
+    let ready = conditions.and_then(|conditions| conditions.get(READY));
+    match ready {
+        None => Some("is not ready"),
+        Some(ready) if ready.observed_generation != generation => Some("is not up to date"),
+        Some(ready) if ready.status == "True" => None,
+        Some(ready) if ready.message.is_empty() => Some("is not ready"),
+        Some(ready) => Some(&ready.message),
+    }
+}
+
 impl JsonSchema for Conditions {
     fn inline_schema() -> bool {
         true

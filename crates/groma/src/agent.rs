@@ -21,13 +21,15 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use linux::{Netlink, netns};
 use runtime::{Clock, Runtime};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::lock::Lock;
 use crate::places;
 
 /// The program that runs containers.
 const OCI_RUNTIME: &str = "runc";
-/// How often it is looked for what has no object any more.
+/// How often it is looked for what has no object any more, while the host is not forgotten.
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// Options of `groma agent`.
@@ -78,10 +80,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let controllers = wdm::agent(controllers, &options.host, containers.clone());
     let controllers = tcm::agent(controllers, &options.host, router.clone());
     tracing::info!(host = options.host, "running");
+    let forgotten = Notify::new();
     tokio::select! {
         () = controllers.run(crate::shutdown()) => {}
-        () = mco::host::keep_lease(client.clone(), &options.host, &options.host, crate::shutdown()) => {}
-        () = sweep(client, &options.host, &containers, &router) => {}
+        () = mco::host::keep_lease(client.clone(), &options.host, &forgotten, crate::shutdown()) => {}
+        () = sweep(client, &options.host, (&containers, &router), &forgotten) => {}
         () = door::keep_open(&options.kubeconfig, &options.host, &containers, &router) => {}
     }
     Ok(())
@@ -137,8 +140,14 @@ fn underlay_mtu(options: &Options) -> anyhow::Result<u32> {
     Ok(uplink.mtu)
 }
 
-/// Removes what has no object any more, now and again: containers without an Instance, a datapath without its HostDatapath.
-async fn sweep(client: Client, host: &str, containers: &OciRuntime, router: &Srv6Router) {
+/// Removes what has no object any more, now and again and soon after the host is forgotten: containers without an
+/// Instance, a datapath without its HostDatapath.
+async fn sweep(
+    client: Client,
+    host: &str,
+    (containers, router): (&OciRuntime, &Srv6Router),
+    forgotten: &Notify,
+) {
     loop {
         if let Err(error) = wdm::instance::sweep(&client, host, containers).await {
             tracing::debug!(
@@ -152,6 +161,6 @@ async fn sweep(client: Client, host: &str, containers: &OciRuntime, router: &Srv
                 "cannot look for a datapath without its object"
             );
         }
-        tokio::time::sleep(SWEEP).await;
+        let _ = timeout(SWEEP, forgotten.notified()).await;
     }
 }

@@ -84,6 +84,22 @@ impl Process {
         }
     }
 
+    /// Whether it handles a signal or holds it back for later. The first process of a pid namespace does not even get one
+    /// that it neither handles nor blocks (pid_namespaces(7)), so a program that has just started misses it; none can
+    /// avoid `SIGKILL`.
+    pub fn heeds(&self, signal: Signal) -> bool {
+        if signal == Signal::KILL {
+            return true;
+        }
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let bit = 1_u64 << (signal.as_raw() - 1);
+        ["SigCgt:", "SigBlk:"].iter().any(|name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            mask.is_some_and(|mask| mask & bit != 0)
+        })
+    }
+
     /// Whether it has ended, reaped or not.
     pub fn has_ended(&self) -> bool {
         let mut polled = [PollFd::new(&self.handle, PollFlags::IN)];

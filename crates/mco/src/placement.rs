@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::mco::Assignment;
-use api::{AVAILABLE, Host, Instance, Placement, READY, Result, Workload, WorkloadDeployment};
+use api::{AVAILABLE, Host, Instance, Placement, Result, Workload, WorkloadDeployment, condition};
 use kube::ResourceExt;
 use runtime::{Child, Ctx, Kinds, Never, ObjectRef, Plan, Reconciler, Report, Wait, deleting};
 
@@ -162,9 +162,8 @@ fn unready(observed: &Observed, child: &Child) -> Option<Wait> {
     let name = child.reference();
     let existing = observed.deployments.get(&name.name)?;
     let conditions = existing.status.as_ref().map(|status| &status.conditions);
-    let ready = conditions
-        .is_some_and(|conditions| conditions.is_true_for(READY, existing.metadata.generation));
-    (!ready).then(|| Wait::Object(name, "is not ready".into()))
+    let why = condition::unready(conditions, existing.metadata.generation)?;
+    Some(Wait::Object(name, why.to_owned()))
 }
 
 #[cfg(test)]

@@ -14,11 +14,13 @@ use std::sync::Arc;
 use api::mco::Endpoints;
 use api::tcso::ComponentStatus;
 use api::{
-    Error, ErrorKind, Network, NetworkDomain, READY, Result, Service, ServiceFunctionChain,
-    Workload,
+    Error, ErrorKind, Network, NetworkDomain, Result, Service, ServiceFunctionChain, Workload,
+    condition,
 };
 use kube::ResourceExt;
-use runtime::{Child, Ctx, Kinds, Never, ObjectRef, Plan, Reconciler, Report, Wait, deleting};
+use runtime::{
+    Child, Ctx, Kind, Kinds, Never, ObjectRef, Plan, Reconciler, Report, Wait, deleting,
+};
 use serde::Serialize;
 
 use crate::service::check::problems;
@@ -121,24 +123,26 @@ impl Observed {
     /// Why a part is not as it should be yet.
     fn unready(&self, child: &Child) -> Option<Wait> {
         let name = child.reference();
-        let ready = self
-            .network
-            .iter()
-            .any(|network| ObjectRef::of(&**network) == name && is_ready(&**network))
-            || self
-                .workloads
-                .iter()
-                .any(|workload| ObjectRef::of(&**workload) == name && is_ready(&**workload))
-            || self
-                .chains
-                .iter()
-                .any(|chain| ObjectRef::of(&**chain) == name && is_ready(&**chain));
-        (!ready).then(|| Wait::Object(name, "is not ready".into()))
+        let why = find(self.network.as_slice(), &name)
+            .or_else(|| find(&self.workloads, &name))
+            .or_else(|| find(&self.chains, &name))
+            .unwrap_or(Some("does not exist yet"))?;
+        Some(Wait::Object(name.clone(), why.to_owned()))
     }
 }
 
+/// Why the part of that name is not ready; nothing is said of one that is not among these.
+fn find<'a, P: Part>(parts: &'a [Arc<P>], name: &ObjectRef) -> Option<Option<&'a str>> {
+    let mut parts = parts.iter();
+    let part = parts.find(|part| ObjectRef::of(&***part) == *name)?;
+    Some(condition::unready(
+        part.conditions(),
+        part.meta().generation,
+    ))
+}
+
 /// A part that says of itself, for its present generation, whether it is ready.
-trait Part: ResourceExt {
+trait Part: Kind {
     fn conditions(&self) -> Option<&api::Conditions>;
 }
 
@@ -158,9 +162,4 @@ impl Part for ServiceFunctionChain {
     fn conditions(&self) -> Option<&api::Conditions> {
         self.status.as_ref().map(|status| &status.conditions)
     }
-}
-
-fn is_ready(part: &impl Part) -> bool {
-    part.conditions()
-        .is_some_and(|conditions| conditions.is_true_for(READY, part.meta().generation))
 }

@@ -10,12 +10,13 @@ use api::tcm::AppliedDatapath;
 use apiserver::Identity;
 use kube::{Client, ResourceExt};
 use runtime::{Clock, Runtime, Task, spawn};
-use tokio::time::sleep;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::control_plane::Entrance;
 use crate::line::Line;
 
-/// How often the agent looks for what no object stands for.
+/// How often the agent looks for what no object stands for, while its host is not forgotten.
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// A host and, while it runs, its agent.
@@ -139,19 +140,20 @@ async fn run(parts: Parts) {
     let controllers = mco::agent(controllers, host, parts.machine, parts.router.clone());
     let controllers = wdm::agent(controllers, host, parts.containers.clone());
     let controllers = tcm::agent(controllers, host, parts.router.clone());
+    let forgotten = Notify::new();
     tokio::select! {
         biased;
         () = controllers.run(pending()) => {}
-        () = mco::host::keep_lease(parts.client.clone(), host, "agent", pending()) => {}
-        () = sweep(&parts.client, host, &parts.containers, &parts.router) => {}
+        () = mco::host::keep_lease(parts.client.clone(), host, &forgotten, pending()) => {}
+        () = sweep(&parts, &forgotten) => {}
     }
 }
 
-async fn sweep(client: &Client, host: &str, containers: &SimContainers, router: &SimRouter) {
+async fn sweep(parts: &Parts, forgotten: &Notify) {
     loop {
         // A control plane that does not answer is asked again the next time.
-        let _ = wdm::instance::sweep(client, host, containers).await;
-        let _ = tcm::sweep(client, host, router).await;
-        sleep(SWEEP).await;
+        let _ = wdm::instance::sweep(&parts.client, &parts.name, &*parts.containers).await;
+        let _ = tcm::sweep(&parts.client, &parts.name, &*parts.router).await;
+        let _ = timeout(SWEEP, forgotten.notified()).await;
     }
 }

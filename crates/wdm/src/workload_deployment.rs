@@ -10,12 +10,11 @@ mod instances;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::condition::condition;
+use api::condition::{self, condition};
 use api::mco::{Endpoint, Endpoints};
 use api::wdm::is_available;
 use api::{
-    AVAILABLE, Host, Instance, Network, READY, Result, Site, Truth, WorkloadDeployment,
-    service_address,
+    AVAILABLE, Host, Instance, Network, Result, Site, Truth, WorkloadDeployment, service_address,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
@@ -197,20 +196,14 @@ fn unsettled(observed: &Observed, name: &ObjectRef) -> Option<Wait> {
     let mut instances = observed.instances.iter();
     let instance = instances.find(|instance| ObjectRef::of(&***instance) == *name);
     let wait = |why: &str| Some(Wait::Object(name.clone(), why.to_owned()));
-    match instance {
-        Some(instance) if is_available(instance, observed.host_of(instance)) => {
-            let conditions = instance.status.as_ref().map(|status| &status.conditions);
-            let ready = conditions.and_then(|conditions| conditions.get(READY));
-            match ready {
-                Some(ready) if ready.observed_generation != instance.metadata.generation => {
-                    wait("is not up to date")
-                }
-                Some(ready) if ready.status == "True" => None,
-                Some(ready) => wait(&ready.message),
-                None => wait("is not ready"),
-            }
-        }
-        _ => wait("is not available"),
+    let Some(instance) = instance else {
+        return wait("does not exist yet");
+    };
+    let conditions = instance.status.as_ref().map(|status| &status.conditions);
+    match condition::unready(conditions, instance.metadata.generation) {
+        Some(why) => wait(why),
+        None if is_available(instance, observed.host_of(instance)) => None,
+        None => wait("its host cannot be seen"),
     }
 }
 

@@ -23,6 +23,9 @@ use crate::{exec, spawn};
 /// How long a container may take to run after its shim was started.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether a program heeds its stop signal yet.
+const HEEDS_AGAIN: Duration = Duration::from_millis(20);
+
 /// A run that lives.
 pub(super) struct Run {
     /// Its handle becomes readable when the shim ends.
@@ -159,14 +162,33 @@ impl Supervisor {
 
     /// Asks a run to end as its spec says. What does not is killed by [`Self::clean`].
     pub(super) async fn stop(&mut self, run: &Run) {
-        let signal = stop_signal(&self.record.spec, &self.record.image);
-        if let (Some(init), Ok(signal)) = (run.init(), signal)
-            && let Err(error) = init.signal(signal)
-        {
-            tracing::warn!(container = %self.record.id, error = api::chain(&error), "cannot ask a container to end");
-        }
         let grace = Duration::from(self.record.spec.execution.stop.grace_seconds);
-        let _ = timeout(grace, run.ended()).await;
+        tokio::select! {
+            () = run.ended() => {}
+            () = self.ask_to_end(run) => {}
+            () = sleep(grace) => {}
+        }
+    }
+
+    /// Sends the stop signal as soon as the program heeds it, and again to the program that another one becomes: the
+    /// kernel keeps it from one that has just started and would take the whole grace for nothing.
+    async fn ask_to_end(&self, run: &Run) {
+        let signal = stop_signal(&self.record.spec, &self.record.image);
+        let (Some(init), Ok(signal)) = (run.init(), signal) else {
+            return std::future::pending().await;
+        };
+        let mut asked = false;
+        loop {
+            let heeds = init.heeds(signal);
+            if heeds
+                && !asked
+                && let Err(error) = init.signal(signal)
+            {
+                tracing::warn!(container = %self.record.id, error = api::chain(&error), "cannot ask a container to end");
+            }
+            asked = heeds;
+            sleep(HEEDS_AGAIN).await;
+        }
     }
 
     /// How a run ended that did so by itself.

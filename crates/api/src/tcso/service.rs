@@ -26,14 +26,14 @@ use crate::wdm::{Artefact, Configuration, Execution, Port};
     derive = "PartialEq",
     crates(kube_core = "::kube_core"),
     printcolumn(
-        name = "Components",
-        type_ = "string",
-        json_path = ".spec.components[*].name"
-    ),
-    printcolumn(
         name = "Endpoint",
         type_ = "string",
         json_path = ".status.endpoints[0].address"
+    ),
+    printcolumn(
+        name = "Port",
+        type_ = "integer",
+        json_path = ".status.endpoints[0].port"
     ),
     printcolumn(
         name = "Available",
@@ -44,6 +44,12 @@ use crate::wdm::{Artefact, Configuration, Execution, Port};
         name = "Ready",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
     )
 )]
 #[serde(rename_all = "camelCase")]

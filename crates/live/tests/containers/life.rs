@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adapter::ContainerPhase;
+use adapter::{ContainerPhase, ContainerSpec, LogOptions};
 use api::Seconds;
 use api::wdm::{Probe, ProbeAction, Stop};
 use tokio::time::Instant;
@@ -123,6 +123,27 @@ async fn one_that_does_not_live_is_restarted() {
     bed.finish().await;
 }
 
+/// Runs a program that says `begun` when it has begun, and `asked` when it is asked to end.
+async fn is_asked(bed: &Bed, mut spec: ContainerSpec) {
+    spec.execution.stop = Stop {
+        signal: None,
+        grace_seconds: Seconds(30),
+    };
+    let a = bed.run("a", &spec).await;
+    bed.logged(&a, "begun").await;
+    let follow = LogOptions {
+        follow: true,
+        ..LogOptions::default()
+    };
+    let started = Instant::now();
+    let (logs, ()) = tokio::join!(bed.logs_of(&a, follow), bed.remove(&a));
+    assert!(logs.contains("asked"), "{logs:?}");
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "did not need its grace"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stop_signal_of_the_image_is_heard_before_the_end() {
     let Some(bed) = Bed::new().await else { return };
@@ -134,23 +155,16 @@ async fn the_stop_signal_of_the_image_is_heard_before_the_end() {
     let mut spec =
         script("echo begun; trap 'echo asked; exit 0' USR1; while :; do sleep 0.05; done");
     spec.image = "layout:other".to_owned();
-    spec.execution.stop = Stop {
-        signal: None,
-        grace_seconds: Seconds(30),
-    };
-    let a = bed.run("a", &spec).await;
-    bed.logged(&a, "begun").await;
-    let follow = adapter::LogOptions {
-        follow: true,
-        ..adapter::LogOptions::default()
-    };
-    let started = Instant::now();
-    let (logs, ()) = tokio::join!(bed.logs_of(&a, follow), bed.remove(&a));
-    assert!(logs.contains("asked"), "{logs:?}");
-    assert!(
-        started.elapsed() < Duration::from_secs(20),
-        "did not need its grace"
-    );
+    is_asked(&bed, spec).await;
+    bed.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_asked_before_it_can_hear_is_asked_again() {
+    let Some(bed) = Bed::new().await else { return };
+    let late =
+        "echo begun; sleep 0.5; trap 'echo asked; exit 0' TERM; while :; do sleep 0.05; done";
+    is_asked(&bed, script(late)).await;
     bed.finish().await;
 }
 

@@ -2,23 +2,25 @@
 //!
 //! It is a plain loop and no reconciler: nothing is decided, and nobody has to read that it went well.
 
-use api::{Host, SYSTEM_NAMESPACE};
+use api::{ErrorKind, Host, SYSTEM_NAMESPACE};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use runtime::{Clock, failed};
 use serde_json::json;
+use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, warn};
 
 use crate::host::{RENEWAL, SILENCE_MAX};
 
-/// Renews the host's Lease every two seconds until `shutdown` completes. Failures are logged and tried again.
+/// Renews the host's Lease every two seconds until `shutdown` completes. Failures are logged and tried again;
+/// `forgotten` is told each time that there is no such Host.
 pub async fn keep_lease(
     client: Client,
     host: &str,
-    identity: &str,
+    forgotten: &Notify,
     shutdown: impl Future<Output = ()>,
 ) {
     let work = async {
@@ -26,8 +28,12 @@ pub async fn keep_lease(
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match timeout(RENEWAL, renew(&client, host, identity)).await {
+            match timeout(RENEWAL, renew(&client, host)).await {
                 Ok(Ok(())) => debug!(host, "lease renewed"),
+                Ok(Err(error)) if error.kind == ErrorKind::NotFound => {
+                    warn!(host, "there is no such host");
+                    forgotten.notify_one();
+                }
                 Ok(Err(error)) => warn!(host, error = api::chain(&error), "lease not renewed"),
                 Err(_) => warn!(host, "lease not renewed in time"),
             }
@@ -40,16 +46,16 @@ pub async fn keep_lease(
     }
 }
 
-async fn renew(client: &Client, host: &str, identity: &str) -> api::Result<()> {
+async fn renew(client: &Client, host: &str) -> api::Result<()> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
     let now = MicroTime(Clock::system().now());
-    let patch = json!({"spec": {"renewTime": now, "holderIdentity": identity}});
+    let patch = json!({"spec": {"renewTime": now, "holderIdentity": host}});
     let done = leases
         .patch(host, &PatchParams::default(), &Patch::Merge(patch))
         .await;
     match done {
         Err(kube::Error::Api(status)) if status.code == 404 => {
-            create(client, &leases, host, spec(identity, now)).await
+            create(client, &leases, host, spec(host, now)).await
         }
         done => done
             .map(drop)
@@ -57,9 +63,9 @@ async fn renew(client: &Client, host: &str, identity: &str) -> api::Result<()> {
     }
 }
 
-fn spec(identity: &str, now: MicroTime) -> LeaseSpec {
+fn spec(host: &str, now: MicroTime) -> LeaseSpec {
     LeaseSpec {
-        holder_identity: Some(identity.to_owned()),
+        holder_identity: Some(host.to_owned()),
         lease_duration_seconds: i32::try_from(SILENCE_MAX.as_secs()).ok(),
         acquire_time: Some(now.clone()),
         renew_time: Some(now),

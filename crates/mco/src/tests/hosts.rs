@@ -10,6 +10,7 @@ use api::{Host, Instance, Placement, READY, SYSTEM_NAMESPACE, Seconds, Workload,
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use runtime::{Runtime, Task, spawn};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::players::Agents;
@@ -64,7 +65,7 @@ impl Story {
     fn reconnect(&mut self, host: &str) {
         self.agents.reconnect(host);
         let (client, name) = (self.ground.user.clone(), host.to_owned());
-        let keeper = async move { keep_lease(client, &name, "agent", pending()).await };
+        let keeper = async move { keep_lease(client, &name, &Notify::new(), pending()).await };
         self.keepers.insert(host.to_owned(), spawn(keeper));
     }
 

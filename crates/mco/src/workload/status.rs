@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::condition::{Truth, condition};
+use api::condition::{self, Truth, condition};
 use api::mco::{AssignmentState, Endpoint, Endpoints};
-use api::{AVAILABLE, Placement, READY, Ref, Site, Workload, WorkloadDeployment};
+use api::{AVAILABLE, Placement, Ref, Site, Workload, WorkloadDeployment};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use runtime::{ObjectRef, Report, Wait};
@@ -56,12 +56,9 @@ fn unready(workload: &Workload, observed: &Observed, target: &Target) -> Option<
         return wait("does not exist yet");
     };
     let conditions = deployment.status.as_ref().map(|status| &status.conditions);
-    let ready = conditions
-        .is_some_and(|conditions| conditions.is_true_for(READY, deployment.metadata.generation));
-    match (deployment.spec == spec(workload, target), ready) {
-        (false, _) => wait("is not up to date"),
-        (_, false) => wait("is not ready"),
-        _ => None,
+    match deployment.spec == spec(workload, target) {
+        false => wait("is not up to date"),
+        true => condition::unready(conditions, deployment.metadata.generation).and_then(wait),
     }
 }
 
