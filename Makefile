@@ -12,7 +12,7 @@ test: setup ## Everything that must hold before a change lands, live tests inclu
 	@$(RUN) cargo xtask ci
 
 build: setup ## Build the groma binary in release
-	@$(RUN) cargo build --release --package groma
+	@$(RUN) cargo build --release --bin groma
 
 images: setup ## Build the network functions and pack them into target/images
 	@$(RUN) cargo xtask images
@@ -32,8 +32,8 @@ live: setup ## Only the tests that need root, namespaces and containers
 bench: setup ## A benchmark: make bench NAME=demo
 	@$(RUN) cargo xtask bench $(NAME)
 
-clean-lab: build ## Remove a lab that was left behind
-	@target/release/groma lab down
+clean-lab: setup ## Remove the laboratory that `make demo KEEP=1` left
+	@$(RUN) cargo run --quiet --bin groma -- lab down --name demo
 
 setup:
 	@tools/setup.sh

@@ -5,12 +5,12 @@
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
-use kube::Client;
 use kube::api::ApiResource;
+use serde_json::Value;
 
 use crate::object::{Kind, KindName, Object, ObjectRef, namespaced};
-use crate::watch::{self, Watch};
 
 /// The declarations of one reconciler.
 #[derive(Default)]
@@ -29,8 +29,8 @@ pub(crate) type Mapping = Box<dyn Fn(&dyn Object) -> Vec<ObjectRef> + Send + Syn
 pub(crate) struct Watched {
     pub resource: ApiResource,
     pub namespaced: bool,
-    /// Opens the watch of the kind, of the objects that a field selector names if one is given.
-    pub open: fn(Client, Option<&str>) -> Watch,
+    /// Reads the typed object from its form on the wire.
+    pub read: fn(Value) -> serde_json::Result<Arc<dyn Object>>,
 }
 
 impl Kinds {
@@ -46,7 +46,7 @@ impl Kinds {
         let watched = Watched {
             resource: ApiResource::erase::<K>(&()),
             namespaced: namespaced::<K>(),
-            open: watch::open::<K>,
+            read: |json| Ok(Arc::new(serde_json::from_value::<K>(json)?)),
         };
         self.watched.insert(KindName::of::<K>(), watched);
     }

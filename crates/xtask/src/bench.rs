@@ -2,8 +2,9 @@
 //!
 //! Each prints a table, and each figure also as one JSON line; PROMISES.md names the commands.
 
-use crate::{cargo, images};
-use anyhow::{Context, Result, bail};
+use crate::cargo::{self, Profile};
+use crate::images;
+use anyhow::{Result, bail};
 
 const EXAMPLES: &str = "crates/live/examples";
 
@@ -17,19 +18,10 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> Result<()> {
         );
     }
     let images = cargo::root().join("target/images");
-    let programs = images::pack_all(&images)?;
+    let programs = images::pack_all(Profile::Release, &images)?.require(&images::names())?;
     let example = format!("bench_{name}");
     let mut command = cargo::cargo();
-    command.args([
-        "run",
-        "--quiet",
-        "--release",
-        "--package",
-        "live",
-        "--example",
-        &example,
-        "--",
-    ]);
+    command.args(["run", "--quiet", "--release", "--example", &example, "--"]);
     command
         .args(arguments)
         .env("GROMA_BIN", programs)
@@ -38,14 +30,7 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> Result<()> {
 }
 
 fn names() -> Result<Vec<String>> {
-    let reading = std::fs::read_dir(cargo::root().join(EXAMPLES));
-    let entries = reading.with_context(|| format!("there are no benchmarks in {EXAMPLES}"))?;
-    let name = |entry: std::fs::DirEntry| {
-        let file = entry.file_name().into_string().ok()?;
-        let name = file.strip_prefix("bench_")?;
-        Some(name.strip_suffix(".rs").unwrap_or(name).to_owned())
-    };
-    let mut names: Vec<_> = entries.flatten().filter_map(name).collect();
-    names.sort_unstable();
-    Ok(names)
+    let examples = cargo::targets_in(EXAMPLES)?;
+    let name = |example: &String| example.strip_prefix("bench_").map(str::to_owned);
+    Ok(examples.iter().filter_map(name).collect())
 }

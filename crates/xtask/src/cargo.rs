@@ -1,15 +1,21 @@
 //! Calls of cargo, and what its metadata says of the workspace.
 //!
-//! What is run in release is built by one call with one set of packages: two calls with other sets would give shared
-//! dependencies other features, and build them twice.
+//! All of the workspace is built together, and never one package of it: shared dependencies would get other features then,
+//! and be built twice.
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The programs that demos and live tests run.
-const PROGRAMS: &[&str] = &["groma", "http-app", "firewall", "limiter", "probe"];
+/// How programs are built.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Profile {
+    /// As tests are: soon.
+    Dev,
+    /// As users get them; what is measured.
+    Release,
+}
 
 /// The root of the workspace.
 pub(crate) fn root() -> &'static Path {
@@ -19,15 +25,32 @@ pub(crate) fn root() -> &'static Path {
         .expect("this crate lies two folders below the root")
 }
 
-/// Builds every program that is run and returns the folder they are in.
-pub(crate) fn build_release() -> Result<PathBuf> {
+/// Builds every program and returns the folder they are in.
+pub(crate) fn build_programs(profile: Profile) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--quiet", "--release"]);
-    for program in PROGRAMS {
-        command.args(["--package", program]);
-    }
+    command.args(["build", "--quiet", "--bins"]);
+    let folder = match profile {
+        Profile::Dev => "debug",
+        Profile::Release => {
+            command.arg("--release");
+            "release"
+        }
+    };
     run(&mut command)?;
-    Ok(metadata()?.target_directory.join("release"))
+    Ok(metadata()?.target_directory.join(folder))
+}
+
+/// The targets, as `--test` and `--example` take them, whose sources lie in a folder: a file or a folder each.
+pub(crate) fn targets_in(folder: &str) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(root().join(folder));
+    let entries = entries.with_context(|| format!("cannot read {folder}"))?;
+    let name = |entry: std::fs::DirEntry| {
+        let file = entry.file_name().into_string().ok()?;
+        Some(file.strip_suffix(".rs").unwrap_or(&file).to_owned())
+    };
+    let mut names: Vec<_> = entries.flatten().filter_map(name).collect();
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Cargo, called in the root of the workspace.

@@ -8,21 +8,56 @@ mod layout;
 mod recipe;
 mod tree;
 
-use crate::cargo;
+use crate::cargo::{self, Profile};
 use crate::images::recipe::{Program, RECIPES, Recipe};
 use crate::images::tree::Tree;
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Builds every program, packs every image into its folder below `out`, and returns the folder of the programs.
-pub(crate) fn pack_all(out: &Path) -> Result<PathBuf> {
-    let programs = cargo::build_release()?;
-    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    for recipe in RECIPES {
-        let digest = pack(recipe, &programs, out)?;
-        println!("{:<10} {digest}", recipe.name);
+/// The programs that were built and the images made of them.
+pub(crate) struct Packed {
+    /// The folder of the programs.
+    pub(crate) programs: PathBuf,
+    /// Why an image could not be packed, by its name.
+    missing: BTreeMap<&'static str, anyhow::Error>,
+}
+
+impl Packed {
+    /// Fails unless these images are there.
+    pub(crate) fn require(mut self, names: &[&'static str]) -> Result<PathBuf> {
+        match names.iter().find_map(|name| self.missing.remove(*name)) {
+            Some(error) => Err(error),
+            None => Ok(self.programs),
+        }
     }
-    Ok(programs)
+
+    /// Why images are not there.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = String> {
+        self.missing.values().map(|error| format!("{error:#}"))
+    }
+}
+
+/// The names of all images.
+pub(crate) fn names() -> Vec<&'static str> {
+    RECIPES.iter().map(|recipe| recipe.name).collect()
+}
+
+/// Builds every program and packs every image into its folder below `out`; one whose programs this machine lacks is left
+/// out.
+pub(crate) fn pack_all(profile: Profile, out: &Path) -> Result<Packed> {
+    let programs = cargo::build_programs(profile)?;
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let mut missing = BTreeMap::new();
+    for recipe in RECIPES {
+        match pack(recipe, &programs, out) {
+            Ok(digest) => println!("{:<10} {digest}", recipe.name),
+            Err(error) => {
+                missing.insert(recipe.name, error);
+            }
+        }
+    }
+    Ok(Packed { programs, missing })
 }
 
 fn pack(recipe: &Recipe, programs: &Path, out: &Path) -> Result<String> {

@@ -1,40 +1,44 @@
 //! Runs the tests that need privileges and real kernels: everything in the crate `live`, one test at a time.
 //!
 //! A test that the machine cannot run says `skipped: REASON`, on its output or in the file that `GROMA_SKIPPED` names,
-//! and returns; this shows the reason, so that nobody takes it for a pass. Tests find the release programs by `GROMA_BIN`
+//! and returns; this shows the reason, so that nobody takes it for a pass. Tests find the programs by `GROMA_BIN`
 //! (a folder) and the packed images by `GROMA_IMAGES`.
 
 mod tally;
 
+use crate::cargo::{self, Profile};
+use crate::images;
 use crate::live::tally::Tally;
-use crate::{cargo, images};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+const TESTS: &str = "crates/live/tests";
+
 /// Runs the live tests whose names contain `filter`, all without one.
 pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     let target = cargo::root().join("target");
     let images = target.join("images");
-    let programs = images::pack_all(&images)?;
+    let packed = images::pack_all(Profile::Dev, &images)?;
     let skipped = target.join("live-skipped");
-    fs::write(&skipped, "").context("cannot write target/live-skipped")?;
+    let missing: String = packed
+        .missing()
+        .map(|why| format!("skipped: {why}\n"))
+        .collect();
+    fs::write(&skipped, missing).context("cannot write target/live-skipped")?;
     let mut command = cargo::cargo();
-    command.args([
-        "test",
-        "--package",
-        "live",
-        "--tests",
-        "--no-fail-fast",
-        "--",
-    ]);
+    command.args(["test", "--no-fail-fast"]);
+    for test in cargo::targets_in(TESTS)? {
+        command.args(["--test", &test]);
+    }
     command
+        .arg("--")
         .args(["--test-threads=1", "--show-output"])
         .args(filter);
     command
-        .env("GROMA_BIN", programs)
+        .env("GROMA_BIN", &packed.programs)
         .env("GROMA_IMAGES", images)
         .env("GROMA_SKIPPED", &skipped);
     tally(&mut command, &skipped)

@@ -19,6 +19,8 @@ use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::cargo::Profile;
+
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
@@ -83,7 +85,10 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Tidy => tidy::run(),
         Command::Gen { check } => r#gen::run(check),
-        Command::Images { out } => images::pack_all(&cargo::root().join(out)).map(drop),
+        Command::Images { out } => {
+            let packed = images::pack_all(Profile::Release, &cargo::root().join(out))?;
+            packed.require(&images::names()).map(drop)
+        }
         Command::Scenario { file } => scenario::run(&file),
         Command::Bench { name, arguments } => bench::run(&name, &arguments),
         Command::Live { filter } => live::run(filter.as_deref()),

@@ -16,8 +16,6 @@ pub(crate) fn run(file: &Path) -> Result<()> {
     command.args([
         "test",
         "--quiet",
-        "--package",
-        "testbed",
         "--test",
         "scenarios",
         "--",

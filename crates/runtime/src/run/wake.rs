@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::Runtime;
 use crate::object::{KindName, Object, ObjectRef, version};
-use crate::watch::{Seen, Watch};
+use crate::watch::{self, Seen, Watch};
 
 /// Changes that wake all objects of a kind are gathered for this time.
 const BURST: Duration = Duration::from_millis(200);
@@ -54,7 +54,8 @@ impl Runtime {
         let mut watches = SelectAll::new();
         for (kind, watched) in kinds {
             let fields = self.selected.get(&kind).map(String::as_str);
-            watches.push((watched.open)(self.ctx.client(), fields));
+            let client = self.ctx.client();
+            watches.push(watch::open(client, kind.clone(), watched.clone(), fields));
             self.ctx.cache_mut().declare(kind.clone(), watched);
             self.listing.expect(kind);
         }

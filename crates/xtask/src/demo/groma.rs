@@ -9,12 +9,13 @@ use crate::cargo;
 
 /// The laboratory's name: everything that the demo makes on this machine bears it.
 const NAME: &str = "demo";
+/// Where `groma lab` keeps laboratories.
+const LABORATORIES: &str = "/var/lib/groma/labs";
 
 /// The built program and where its laboratory is.
 pub(crate) struct Groma {
     programs: PathBuf,
     images: PathBuf,
-    folder: PathBuf,
 }
 
 impl Groma {
@@ -23,7 +24,6 @@ impl Groma {
         Self {
             programs: programs.to_owned(),
             images: images.to_owned(),
-            folder: std::env::temp_dir().join("groma-labs"),
         }
     }
 
@@ -33,8 +33,6 @@ impl Groma {
         let mut program = self.program();
         program
             .args(["lab", command, "--name", NAME])
-            .arg("--folder")
-            .arg(&self.folder)
             .arg("--images")
             .arg(&self.images);
         cargo::run(program.args(rest))
@@ -79,25 +77,22 @@ impl Groma {
     }
 
     /// What to try while it is left running.
-    pub(crate) fn print_hints(&self, service: &str, users: &str) {
+    pub(crate) fn print_hints(&self, service: &str, users: &str, endpoint: &str) {
         let groma = self.programs.join("groma").display().to_string();
-        let lab = format!("--name {NAME} --folder {}", self.folder.display());
+        let server = self.server().display().to_string();
         println!("\nIt is left running. Try:");
-        println!(
-            "  export KUBECONFIG={}/{NAME}/server/kubeconfig",
-            self.folder.display()
-        );
+        println!("  export KUBECONFIG={server}/kubeconfig");
         println!("  {groma} get tsvc");
         println!("  {groma} why {service}");
         println!("  {groma} trace {service}");
         println!("  {groma} inventory");
         println!("  {groma} logs -f {service}-app");
         println!(
-            "  {groma} lab exec {lab} {users} {} http http://[ADDRESS]:8080/echo",
+            "  {groma} lab exec --name {NAME} {users} {} http http://{endpoint}/echo",
             self.probe()
         );
-        println!("  {groma} lab stop {lab} milan");
-        println!("  {groma} lab down {lab}");
+        println!("  {groma} lab stop --name {NAME} milan");
+        println!("  {groma} lab down --name {NAME}");
     }
 
     fn program(&self) -> Command {
@@ -107,6 +102,11 @@ impl Groma {
     }
 
     fn socket(&self) -> PathBuf {
-        self.folder.join(NAME).join("server/groma.sock")
+        self.server().join("groma.sock")
+    }
+
+    /// The state folder of the laboratory's server.
+    fn server(&self) -> PathBuf {
+        Path::new(LABORATORIES).join(NAME).join("server")
     }
 }
