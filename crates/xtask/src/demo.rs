@@ -98,14 +98,7 @@ fn send(groma: &Groma, endpoint: &str, prefix: &str) -> Result<()> {
         REQUESTS.to_string(),
     );
     let mut words = vec!["exec", USERS, &probe, "http", &url];
-    words.extend([
-        "--count",
-        &count,
-        "--rate",
-        "20",
-        "--nonce-prefix",
-        prefix,
-    ]);
+    words.extend(["--count", &count, "--rate", "20", "--nonce-prefix", prefix]);
     groma.lab(&words)
 }
 

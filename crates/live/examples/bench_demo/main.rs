@@ -4,6 +4,7 @@
 //! sees it, healed after a power cut, deleted. Medians over the rounds; machines are noisy. There is no peer that does
 //! the whole job, so the figures stand alone.
 
+mod chain;
 mod groma;
 mod rounds;
 mod usage;
@@ -60,6 +61,11 @@ async fn measure(groma: &Groma, n_rounds: usize) -> Result<Vec<Figure>> {
         (
             "last instance available to first answer through the chain",
             of(|round| round.first_answer),
+            "ms",
+        ),
+        (
+            "chain created to first answer, two hosts",
+            of(|round| round.chain),
             "ms",
         ),
         (

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
+use crate::chain;
 use crate::groma::Groma;
 use crate::usage::{Usage, usage};
 
@@ -25,6 +26,7 @@ const REQUEST: Duration = Duration::from_millis(150);
 /// Milliseconds of each step.
 pub struct Round {
     pub available: f64,
+    pub chain: f64,
     pub decision: f64,
     pub running: f64,
     pub first_answer: f64,
@@ -34,6 +36,7 @@ pub struct Round {
 
 /// One round, and what the programs used meanwhile.
 pub async fn one(groma: &Groma) -> Result<(Round, Usage)> {
+    let chain = chain::first_answer(groma).await?;
     let client = groma.client().await?;
     let services: Api<Service> = Api::default_namespaced(client.clone());
     let begun = Instant::now();
@@ -42,7 +45,7 @@ pub async fn one(groma: &Groma) -> Result<(Round, Usage)> {
     let (requested, all_running) = instances(&client).await?;
     let users = groma.users()?;
     let address = endpoint(&services).await?;
-    answer(&users, address, None).await?;
+    answer(&users, address, REQUEST, None).await?;
     let first_answer = millis(all_running.elapsed());
     until(async || Ok(is_available(&services.get("shop").await?))).await?;
     let available = millis(begun.elapsed());
@@ -55,6 +58,7 @@ pub async fn one(groma: &Groma) -> Result<(Round, Usage)> {
     Ok((
         Round {
             available,
+            chain,
             decision,
             running: requested,
             first_answer,
@@ -150,18 +154,23 @@ async fn heal(
     let site = app.sites.first().context("the app is nowhere")?.to_string();
     let cut = Instant::now();
     groma.lab(&["stop", &site])?;
-    answer(users, address, Some(&site)).await?;
+    answer(users, address, REQUEST, Some(&site)).await?;
     let healed = millis(cut.elapsed());
     groma.lab(&["start", &site])?;
     until(async || Ok(is_available(&services.get("shop").await?))).await?;
     Ok(healed)
 }
 
-/// Asks as a user until there is an answer, from another site than `not_from`.
-async fn answer(users: &Namespace, address: SocketAddr, not_from: Option<&str>) -> Result<()> {
+/// Asks as a user until there is an answer within `limit`, from another site than `not_from`.
+pub async fn answer(
+    users: &Namespace,
+    address: SocketAddr,
+    limit: Duration,
+    not_from: Option<&str>,
+) -> Result<()> {
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
-        match timeout(REQUEST, ask(users, address)).await {
+        match timeout(limit, ask(users, address)).await {
             Ok(Ok(site)) if not_from != Some(site.as_str()) => return Ok(()),
             _ => sleep(LOOK).await,
         }
@@ -194,7 +203,8 @@ fn is_available(service: &Service) -> bool {
         .is_some_and(|status| status.conditions.is_true(AVAILABLE))
 }
 
-async fn until(mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+/// Looks again and again until it holds.
+pub async fn until(mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     let begun = Instant::now();
     while !holds().await? {
         if begun.elapsed() > PATIENCE {
@@ -205,6 +215,7 @@ async fn until(mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     Ok(())
 }
 
-fn millis(time: Duration) -> f64 {
+/// A time as figures are given.
+pub fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
