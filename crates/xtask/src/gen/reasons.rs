@@ -14,6 +14,9 @@ Written by `cargo xtask gen` from the doc comments; do not edit.
 A reason stands in a condition (`kubectl get -o yaml`, `groma describe`) or in the explanation of a placement (`groma why`).
 ";
 
+/// How far the variants of an enum stand in; what stands further in are their fields.
+const VARIANT: &str = "    ";
+
 /// One enum of reasons.
 struct Reasons {
     name: String,
@@ -24,24 +27,24 @@ struct Reasons {
 pub(crate) fn page(root: &Path) -> Result<String> {
     let mut page = HEADER.to_owned();
     let crates = sorted(&root.join("crates"))?;
-    for sources in crates
-        .iter()
-        .map(|folder| folder.join("src"))
-        .filter(|sources| sources.is_dir())
-    {
-        walk(&sources, &mut page)?;
+    for folder in crates {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let sources = folder.join("src");
+        if sources.is_dir() {
+            walk(&name, &sources, &mut page)?;
+        }
     }
     Ok(page)
 }
 
-fn walk(folder: &Path, page: &mut String) -> Result<()> {
+fn walk(of: &str, folder: &Path, page: &mut String) -> Result<()> {
     for path in sorted(folder)? {
         if path.is_dir() {
-            walk(&path, page)?;
+            walk(of, &path, page)?;
         } else if path.extension().is_some_and(|ending| ending == "rs") {
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
-            read(&text).iter().for_each(|reasons| print(reasons, page));
+            read(&text).iter().for_each(|reasons| print(of, reasons, page));
         }
     }
     Ok(())
@@ -82,7 +85,7 @@ fn read(text: &str) -> Vec<Reasons> {
 fn variants(body: &[&str]) -> Vec<(String, String)> {
     let mut list = Vec::new();
     let mut text = Vec::new();
-    for line in body.iter().map(|line| line.trim()) {
+    for line in body.iter().filter_map(|line| line.strip_prefix(VARIANT)) {
         if let Some(part) = line.strip_prefix("///") {
             text.push(part.trim());
         } else if line.starts_with(|first: char| first.is_ascii_uppercase()) {
@@ -96,14 +99,14 @@ fn variants(body: &[&str]) -> Vec<(String, String)> {
     list
 }
 
-fn print(reasons: &Reasons, page: &mut String) {
+fn print(of: &str, reasons: &Reasons, page: &mut String) {
     let rows = reasons
         .list
         .iter()
         .map(|(name, text)| format!("| `{name}` | {text} |\n"));
     let rows: String = rows.collect();
     let table = format!(
-        "\n## {}\n\n| reason | what it means and what to do |\n| --- | --- |\n{rows}",
+        "\n## {of}: {}\n\n| reason | what it means and what to do |\n| --- | --- |\n{rows}",
         reasons.name
     );
     page.write_str(&table)
@@ -116,13 +119,14 @@ mod tests {
 
     #[test]
     fn variants_and_their_texts_are_read() {
-        let text = "use x;\npub enum SampleReason {\n    /// One thing\n    /// goes wrong. Do this.\n    OneThing,\n    #[serde(other)]\n    /// Another.\n    Other { x: u8 },\n}\npub enum Unrelated {\n    A,\n}\n";
+        let text = "use x;\npub enum SampleReason {\n    /// One thing\n    /// goes wrong. Do this.\n    OneThing,\n    #[serde(other)]\n    /// Another.\n    Other {\n        /// A field.\n        x: u8,\n    },\n    /// The last.\n    Last,\n}\npub enum Unrelated {\n    A,\n}\n";
         let all = read(text);
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].name, "SampleReason");
         let expected = [
             ("OneThing", "One thing goes wrong. Do this."),
             ("Other", "Another."),
+            ("Last", "The last."),
         ];
         assert_eq!(
             all[0].list,
