@@ -1,8 +1,8 @@
 //! Who may do what.
 //!
 //! Two rules for now: administrators may do everything, and a host may do what its agent needs and nothing that is
-//! another host's. Every decision is made here, at three points of a request: before it is done, when the name of a new
-//! object is known, and when the old and the new state of an object are known.
+//! another host's. Every decision is made here, at four points of a request: before it is done, when the object that it
+//! is about is found, when the name of a new object is known, and when the old and the new state of one are known.
 
 mod host;
 
@@ -47,6 +47,20 @@ pub(crate) fn check(
     match identity {
         Identity::Admin(_) => Ok(()),
         Identity::Host(host) if host::allows(server, host, request)? => Ok(()),
+        Identity::Host(_) => Err(forbidden(identity, request)),
+    }
+}
+
+/// Whether the author may see and change that object. Asked of the very state that is answered or changed: whose an
+/// object is may have been another's when the request began, or nobody's.
+pub(crate) fn check_found(
+    identity: &Identity,
+    request: &Request,
+    found: &Value,
+) -> Result<(), Failure> {
+    match identity {
+        Identity::Admin(_) => Ok(()),
+        Identity::Host(host) if host::owns(host, request, found) => Ok(()),
         Identity::Host(_) => Err(forbidden(identity, request)),
     }
 }

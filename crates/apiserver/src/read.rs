@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, Response};
 
+use crate::access::{self, Identity};
 use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::list;
@@ -11,6 +12,7 @@ use crate::server::Server;
 
 pub(crate) fn get(
     server: &Server,
+    author: &Identity,
     request: &Request,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Failure> {
@@ -21,5 +23,6 @@ pub(crate) fn get(
     let object = state.objects.get(&key).cloned();
     drop(state);
     let object = object.ok_or_else(|| Failure::not_found(&request.resource, &request.name))?;
+    access::check_found(author, request, &object.value)?;
     Ok(body::json(200, render.object(&object)))
 }

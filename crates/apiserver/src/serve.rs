@@ -75,7 +75,7 @@ impl Server {
         };
         access::check(self, identity, &request)?;
         match request.verb {
-            Verb::Get => read::get(self, &request, &head.headers),
+            Verb::Get => read::get(self, identity, &request, &head.headers),
             Verb::List => list::list(self, &request, &head.headers),
             Verb::Watch => watch::watch(self, &request, &head.headers),
             Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {

@@ -206,6 +206,8 @@ impl Writing<'_> {
         let decide = |old: Option<&Arc<Object>>| {
             let old = old.ok_or_else(|| Failure::not_found(resource, &key.name))?;
             let served = served(resource, version, old);
+            // Before the patch: how it fails would tell what is in the object.
+            access::check_found(self.author, self.request, &served.value)?;
             let admitted =
                 self.frame()
                     .replace(next(&served.value)?, &served, *subresource, patched)?;

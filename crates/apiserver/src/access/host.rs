@@ -58,7 +58,8 @@ pub(super) fn allows(server: &Server, host: &str, request: &Request) -> Result<b
         Subject::Host if writes => is_own_name && request.subresource == Some(Subresource::Status),
         Subject::Host | Subject::HostDatapath if touches => is_own_name,
         Subject::Host | Subject::HostDatapath => selects(request, "metadata.name", host)?,
-        Subject::Instance if touches => runs_on(server, host, request),
+        // Whose it is shows once it is found; one that is not there is nobody's secret: the answer is 404.
+        Subject::Instance if touches => true,
         Subject::Instance => selects(request, "spec.host", host)?,
         Subject::Lease if request.verb == Verb::Create => request.namespace == HOSTS_NAMESPACE,
         Subject::Lease => touches && is_own_name && request.namespace == HOSTS_NAMESPACE,
@@ -68,6 +69,14 @@ pub(super) fn allows(server: &Server, host: &str, request: &Request) -> Result<b
         Subject::Event => request.verb == Verb::Create,
         Subject::Other => false,
     })
+}
+
+/// Whether a found object is one of the host's; only of an Instance its name does not say so.
+pub(super) fn owns(host: &str, request: &Request, found: &Value) -> bool {
+    match Subject::of(request) {
+        Subject::Instance => found.pointer("/spec/host").and_then(Value::as_str) == Some(host),
+        _ => true,
+    }
 }
 
 pub(super) fn may_create(host: &str, request: &Request, name: &str) -> bool {
@@ -99,15 +108,6 @@ pub(super) fn may_change(request: &Request, old: &Value, new: &Value) -> bool {
 fn selects(request: &Request, path: &str, value: &str) -> Result<bool, Failure> {
     let reads = matches!(request.verb, Verb::List | Verb::Watch);
     Ok(reads && list::selection(request)?.fields.wanted(path) == Some(value))
-}
-
-/// Whether the Instance is one of the host's. One that is not there is nobody's secret: the answer is 404.
-fn runs_on(server: &Server, host: &str, request: &Request) -> bool {
-    let key = request.resource.key(&request.namespace, &request.name);
-    let instance = server.state().latest(&key);
-    instance.is_none_or(|instance| {
-        instance.value.pointer("/spec/host").and_then(Value::as_str) == Some(host)
-    })
 }
 
 /// Whether an Instance of the host in that namespace names the ConfigMap or Secret.

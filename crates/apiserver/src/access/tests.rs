@@ -1,7 +1,11 @@
 //! What an agent may do, through requests as it makes them.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use futures::stream;
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 
@@ -103,6 +107,27 @@ async fn ask(
         .expect("a body")
         .to_bytes();
     (code, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+/// Patches with a body that comes only once the instance of that name has been made for another host.
+async fn patch_meanwhile(server: &Server, name: &str, patch: &Value) -> u16 {
+    let instance = json!({
+        "apiVersion": "groma.dev/v1alpha1", "kind": "Instance", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"host": "par"},
+    });
+    let body = stream::once(async {
+        server.apply(&instance).expect("an instance");
+        Ok::<_, Infallible>(Frame::data(Bytes::from(patch.to_string())))
+    });
+    let request = http::Request::builder()
+        .method("PATCH")
+        .uri(format!(
+            "{GROUP}/namespaces/default/instances/{name}/status"
+        ))
+        .header("content-type", "application/merge-patch+json");
+    let request = request.body(StreamBody::new(Box::pin(body))).expect("a request");
+    let host = Identity::Host("mad".to_owned());
+    server.serve(&host, request).await.status().as_u16()
 }
 
 async fn check(server: &Server, cases: &[(&str, String, Value, u16)]) {
@@ -231,6 +256,13 @@ async fn a_host_writes_status_finalizers_and_its_lease() {
         ),
     ];
     check(&server(), &cases).await;
+}
+
+#[tokio::test]
+async fn whose_an_instance_is_is_looked_at_when_it_is_changed() {
+    let server = server();
+    let status = json!({"status": {"restarts": 1}});
+    assert_eq!(patch_meanwhile(&server, "c", &status).await, 403);
 }
 
 #[tokio::test]
