@@ -3,6 +3,7 @@
 //! JSON patch (RFC 6902), merge patch (RFC 7386), and for built-in types strategic merge patch. Server-side apply is
 //! refused with a clear answer.
 
+mod operations;
 mod strategic;
 
 #[cfg(test)]
@@ -81,12 +82,7 @@ impl Patch {
     /// The document with the patch applied.
     pub(crate) fn apply(&self, mut value: Value) -> Result<Value, Failure> {
         match self {
-            Self::Json(patch) => json_patch::patch(&mut value, patch).map_err(|error| {
-                let message = format!(
-                    "the server rejected our request due to an error in our request: {error}"
-                );
-                Failure::new(422, "Invalid", message)
-            })?,
+            Self::Json(patch) => return operations::apply(value, patch),
             Self::Merge(patch) => json_patch::merge(&mut value, patch),
             Self::Strategic(patch) => {
                 strategic::merge(&mut value, patch).map_err(Failure::bad_request)?

@@ -51,6 +51,17 @@ fn json_patches_change_places() {
 }
 
 #[test]
+fn what_cannot_be_undone_is_refused_all_the_same() {
+    let old = json!({"metadata": {"name": "a"}});
+    let patch = json!([
+        {"op": "move", "from": "/metadata/name", "path": "/metadata"},
+        {"op": "test", "path": "/x", "value": 1},
+    ]);
+    let failure = apply(JSON, old, &patch).expect_err("the test fails");
+    assert_eq!(failure.code, 422);
+}
+
+#[test]
 fn merge_patches_set_and_remove() {
     let old = json!({"data": {"a": "1", "b": "2"}, "list": [1, 2]});
     let patch = json!({"data": {"a": null, "c": "3"}, "list": [3]});
