@@ -2,12 +2,17 @@
 //!
 //! An object is a JSON document with the fixed shape of Kubernetes objects around it; nothing here knows a kind.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use crate::body::BODY_BYTES_MAX;
 use crate::resource::Home;
+
+/// Largest object that a client may make, in bytes as text: as large as what it may send.
+pub(crate) const OBJECT_BYTES_MAX: usize = BODY_BYTES_MAX;
 
 /// What identifies an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,4 +131,22 @@ pub(crate) fn is_deleting(value: &Value) -> bool {
 pub(crate) fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.')
         .try_fold(value, |value, field| value.get(field))
+}
+
+/// The length of a document as text, without making the text.
+pub(crate) fn json_bytes(value: &Value) -> usize {
+    struct Counter(usize);
+    impl io::Write for Counter {
+        fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+            self.0 += part.len();
+            Ok(part.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    serde_json::to_writer(&mut counter, value).expect("counting never fails");
+    counter.0
 }

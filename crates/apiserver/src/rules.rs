@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::failure::{Cause, Failure};
-use crate::object::{Object, meta, meta_mut, meta_text};
+use crate::object::{OBJECT_BYTES_MAX, Object, json_bytes, meta, meta_mut, meta_text};
 use crate::query::FieldValidation;
 use crate::request::Subresource;
 use crate::resource::{Resource, Version};
@@ -227,6 +227,11 @@ impl Frame<'_> {
             if value == old.value {
                 return Ok(Admitted { value, warnings });
             }
+        }
+        let size = json_bytes(&value);
+        if size > OBJECT_BYTES_MAX {
+            let message = format!("the object would be {size} bytes long, at most {OBJECT_BYTES_MAX} are kept");
+            return Err(Failure::new(413, "RequestEntityTooLarge", message));
         }
         let causes = self.problems(&value, old);
         match causes.is_empty() {

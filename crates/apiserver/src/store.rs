@@ -15,10 +15,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::object::OBJECT_BYTES_MAX;
+
 /// Longest key that a server ever writes, in bytes: four path segments of at most 253 bytes each, joined.
 pub const KEY_BYTES_MAX: usize = 1024;
-/// Largest value that a server ever writes, in bytes; a request body is limited to the same size.
-pub const VALUE_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Largest value that a server ever writes, in bytes: the largest object that a client may make, and what the server
+/// itself puts into its metadata (its version, the mark of its deletion, the names that only stored Events have).
+pub const VALUE_BYTES_MAX: usize = OBJECT_BYTES_MAX + 1024;
 
 /// A place that makes writes durable.
 ///

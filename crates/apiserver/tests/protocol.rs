@@ -700,3 +700,19 @@ async fn a_restart_on_disk_loses_nothing() {
         "what was before the restart cannot be watched"
     );
 }
+
+#[tokio::test]
+async fn an_object_grows_no_larger_than_a_body() {
+    let api = Api::new();
+    let made = api.call("POST", MAPS, &map("large")).await;
+    let path = format!("{MAPS}/large");
+    let room = BODY_BYTES_MAX - made.body.to_string().len();
+    let grown = |by: usize| json!({"data": {"a": "1".repeat(1 + by)}});
+    let refused = api.call("PATCH", &path, &grown(room + 1)).await;
+    assert_eq!((refused.code, &refused.body["reason"]), (413, &json!("RequestEntityTooLarge")));
+    let largest = api.call("PATCH", &path, &grown(room)).await;
+    assert_eq!(largest.code, 200, "{}", largest.body["message"]);
+    let more = json!([{"op": "add", "path": "/data/b", "value": "1"}]);
+    assert_eq!(api.call("PATCH", &path, &more).await.code, 413);
+    assert_eq!(api.call("DELETE", &path, &Value::Null).await.code, 200);
+}

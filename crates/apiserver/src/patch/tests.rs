@@ -5,6 +5,7 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::{APPLY, JSON, MERGE, OPERATIONS_MAX, Patch, STRATEGIC};
+use super::operations::{DEPTH_MAX, MOVED_BYTES_MAX};
 use crate::failure::Failure;
 use crate::registry::Registry;
 
@@ -59,6 +60,43 @@ fn what_cannot_be_undone_is_refused_all_the_same() {
     ]);
     let failure = apply(JSON, old, &patch).expect_err("the test fails");
     assert_eq!(failure.code, 422);
+}
+
+#[test]
+fn what_a_patch_copies_is_bounded() {
+    let half = "x".repeat(MOVED_BYTES_MAX / 2 - 2);
+    let copies = |n| json!(vec![json!({"op": "copy", "from": "/data/a", "path": "/data/b"}); n]);
+    let old = json!({"data": {"a": half}});
+    apply(JSON, old.clone(), &copies(2)).expect("twice a half");
+    let failure = apply(JSON, old, &copies(3)).expect_err("more than all");
+    assert_eq!(failure.code, 413);
+    let doubling = (0..40)
+        .map(|n| json!({"op": "copy", "from": "/data", "path": format!("/data/{n}")}));
+    let doubling = doubling.collect::<Vec<_>>().into();
+    let failure = apply(JSON, json!({"data": {"a": "1"}}), &doubling);
+    let failure = failure.expect_err("it doubles each time");
+    assert_eq!(failure.code, 413);
+}
+
+#[test]
+fn a_patch_nests_no_deeper_than_can_be_read_back() {
+    let nest = json!([
+        {"op": "move", "from": "/a", "path": "/b/a"},
+        {"op": "move", "from": "/b", "path": "/a"},
+        {"op": "add", "path": "/b", "value": {}},
+    ]);
+    let nest = nest.as_array().expect("a list");
+    let nested = |times: usize| {
+        let patch = nest.iter().cycle().take(times * nest.len()).cloned();
+        apply(
+            JSON,
+            json!({"a": {}, "b": {}}),
+            &patch.collect::<Vec<_>>().into(),
+        )
+    };
+    let deepest = nested(DEPTH_MAX - 3).expect("within the limit");
+    serde_json::from_str::<Value>(&deepest.to_string()).expect("it can be read back");
+    assert_eq!(nested(DEPTH_MAX).expect_err("too deep").code, 413);
 }
 
 #[test]
