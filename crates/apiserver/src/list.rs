@@ -35,6 +35,15 @@ pub(crate) fn list(
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Failure> {
     let render = Render::of(server, request, headers)?;
+    let (objects, metadata) = page(server, request)?;
+    Ok(body::json(200, render.list(&objects, metadata)))
+}
+
+/// The objects of the page that the request asks for, and the metadata of its list.
+pub(crate) fn page(
+    server: &Server,
+    request: &Request,
+) -> Result<(Vec<Arc<Object>>, Value), Failure> {
     let selection = selection(request)?;
     let start = Continue::of(request)?;
     let state = server.state();
@@ -43,13 +52,13 @@ pub(crate) fn list(
     let after = start.as_ref().map(|start| &start.after);
     let mut objects = objects_at(&state, &selection, revision, after)?;
     drop(state);
-    let metadata = page(
+    let metadata = cut(
         &mut objects,
         request.query.limit,
         revision,
         selection_is_open(&selection),
     );
-    Ok(body::json(200, render.list(&objects, metadata)))
+    Ok((objects, metadata))
 }
 
 /// What the request selects.
@@ -152,7 +161,7 @@ fn objects_at(
 }
 
 /// Cuts a page off, and says in the metadata where the next one starts.
-fn page(objects: &mut Vec<Arc<Object>>, limit: usize, revision: u64, count: bool) -> Value {
+fn cut(objects: &mut Vec<Arc<Object>>, limit: usize, revision: u64, count: bool) -> Value {
     let mut metadata = json!({"resourceVersion": revision.to_string()});
     if limit == 0 || objects.len() <= limit {
         return metadata;

@@ -28,6 +28,8 @@ const LIST: &[&str] = &[
     "timeoutSeconds",
     "watch",
 ];
+/// What chooses the objects of a collection that are deleted, in pages if asked.
+const CHOICE: &[&str] = &["continue", "fieldSelector", "labelSelector", "limit"];
 const WRITE: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];
 const DELETE: &[&str] = &[
     "dryRun",
@@ -223,7 +225,7 @@ impl Allowed {
             Self::List => &[ANY, LIST],
             Self::Write => &[ANY, WRITE],
             Self::Delete => &[ANY, DELETE],
-            Self::DeleteMany => &[ANY, LIST, DELETE],
+            Self::DeleteMany => &[ANY, CHOICE, DELETE],
             Self::Other => &[ANY],
         };
         lists.iter().copied().flatten().copied()
@@ -335,7 +337,7 @@ mod tests {
 
     #[test]
     fn every_allowed_parameter_means_something() {
-        for name in [ANY, GET, LIST, WRITE, DELETE].concat() {
+        for name in [ANY, GET, LIST, CHOICE, WRITE, DELETE].concat() {
             // Whether the value fits does not matter here; a name without a meaning would panic.
             let _ = Query::default().set(name, "1");
         }
@@ -352,6 +354,9 @@ mod tests {
             ("resourceVersion=abc", Allowed::List),
             ("limit=-1", Allowed::List),
             ("propagationPolicy=Never", Allowed::Delete),
+            ("resourceVersion=1", Allowed::DeleteMany),
+            ("watch=true", Allowed::DeleteMany),
+            ("timeoutSeconds=1", Allowed::DeleteMany),
             ("resourceVersionMatch=Exact", Allowed::List),
             (
                 "resourceVersionMatch=Exact&resourceVersion=0",

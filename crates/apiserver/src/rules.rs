@@ -230,7 +230,9 @@ impl Frame<'_> {
         }
         let size = json_bytes(&value);
         if size > OBJECT_BYTES_MAX {
-            let message = format!("the object would be {size} bytes long, at most {OBJECT_BYTES_MAX} are kept");
+            let message = format!(
+                "the object would be {size} bytes long, at most {OBJECT_BYTES_MAX} are kept"
+            );
             return Err(Failure::new(413, "RequestEntityTooLarge", message));
         }
         let causes = self.problems(&value, old);

@@ -309,7 +309,7 @@ impl Writing<'_> {
         Ok((decided, gone))
     }
 
-    /// Deletes everything selected, one write each; answers with the list of what was there.
+    /// Deletes a page of what is selected, or all of it, one write each; answers with the list of what was there.
     async fn delete_many(
         &self,
         render: &Render,
@@ -317,15 +317,11 @@ impl Writing<'_> {
         body: &Bytes,
     ) -> Result<Response<Body>, Failure> {
         let options = DeleteOptions::parse(&self.request.query, headers, body)?;
-        let selection = list::selection(self.request)?;
-        let (objects, revision) = self.server.snapshot(&selection);
+        let (objects, metadata) = list::page(self.server, self.request)?;
         if let Some(last) = self.delete_all(&objects, &options)? {
             last.settled().await?;
         }
-        Ok(body::json(
-            200,
-            render.list(&objects, json!({"resourceVersion": revision.to_string()})),
-        ))
+        Ok(body::json(200, render.list(&objects, metadata)))
     }
 
     /// Decides about all of them; answers with the last decision, after which all are visible.

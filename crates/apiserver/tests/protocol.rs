@@ -38,6 +38,14 @@ fn map(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "1"}})
 }
 
+/// The names of a list.
+fn names(list: &Value) -> Vec<&str> {
+    let items = list["items"].as_array().into_iter().flatten();
+    items
+        .filter_map(|item| item["metadata"]["name"].as_str())
+        .collect()
+}
+
 /// A server with what a test asks of it.
 struct Api(Server);
 
@@ -709,10 +717,33 @@ async fn an_object_grows_no_larger_than_a_body() {
     let room = BODY_BYTES_MAX - made.body.to_string().len();
     let grown = |by: usize| json!({"data": {"a": "1".repeat(1 + by)}});
     let refused = api.call("PATCH", &path, &grown(room + 1)).await;
-    assert_eq!((refused.code, &refused.body["reason"]), (413, &json!("RequestEntityTooLarge")));
+    assert_eq!(
+        (refused.code, &refused.body["reason"]),
+        (413, &json!("RequestEntityTooLarge"))
+    );
     let largest = api.call("PATCH", &path, &grown(room)).await;
     assert_eq!(largest.code, 200, "{}", largest.body["message"]);
     let more = json!([{"op": "add", "path": "/data/b", "value": "1"}]);
     assert_eq!(api.call("PATCH", &path, &more).await.code, 413);
     assert_eq!(api.call("DELETE", &path, &Value::Null).await.code, 200);
+}
+
+#[tokio::test]
+async fn a_collection_is_deleted_page_by_page() {
+    let api = Api::new();
+    for name in ["a", "b", "c"] {
+        api.call("POST", MAPS, &map(name)).await;
+    }
+    let page = api
+        .call("DELETE", &format!("{MAPS}?limit=2"), &Value::Null)
+        .await;
+    assert_eq!(names(&page.body), ["a", "b"]);
+    assert_eq!(names(&api.get(MAPS).await.body), ["c"]);
+    let next = page.body["metadata"]["continue"]
+        .as_str()
+        .expect("there is more");
+    let path = format!("{MAPS}?limit=2&continue={next}");
+    let page = api.call("DELETE", &path, &Value::Null).await;
+    assert_eq!(names(&page.body), ["c"]);
+    assert_eq!(page.body["metadata"].get("continue"), None);
 }

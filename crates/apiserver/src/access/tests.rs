@@ -125,7 +125,9 @@ async fn patch_meanwhile(server: &Server, name: &str, patch: &Value) -> u16 {
             "{GROUP}/namespaces/default/instances/{name}/status"
         ))
         .header("content-type", "application/merge-patch+json");
-    let request = request.body(StreamBody::new(Box::pin(body))).expect("a request");
+    let request = request
+        .body(StreamBody::new(Box::pin(body)))
+        .expect("a request");
     let host = Identity::Host("mad".to_owned());
     server.serve(&host, request).await.status().as_u16()
 }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::{APPLY, JSON, MERGE, OPERATIONS_MAX, Patch, STRATEGIC};
 use super::operations::{DEPTH_MAX, MOVED_BYTES_MAX};
+use super::{APPLY, JSON, MERGE, OPERATIONS_MAX, Patch, STRATEGIC};
 use crate::failure::Failure;
 use crate::registry::Registry;
 
@@ -65,13 +65,18 @@ fn what_cannot_be_undone_is_refused_all_the_same() {
 #[test]
 fn what_a_patch_copies_is_bounded() {
     let half = "x".repeat(MOVED_BYTES_MAX / 2 - 2);
-    let copies = |n| json!(vec![json!({"op": "copy", "from": "/data/a", "path": "/data/b"}); n]);
+    let copies = |n| {
+        json!(vec![
+            json!({"op": "copy", "from": "/data/a", "path": "/data/b"});
+            n
+        ])
+    };
     let old = json!({"data": {"a": half}});
     apply(JSON, old.clone(), &copies(2)).expect("twice a half");
     let failure = apply(JSON, old, &copies(3)).expect_err("more than all");
     assert_eq!(failure.code, 413);
-    let doubling = (0..40)
-        .map(|n| json!({"op": "copy", "from": "/data", "path": format!("/data/{n}")}));
+    let doubling =
+        (0..40).map(|n| json!({"op": "copy", "from": "/data", "path": format!("/data/{n}")}));
     let doubling = doubling.collect::<Vec<_>>().into();
     let failure = apply(JSON, json!({"data": {"a": "1"}}), &doubling);
     let failure = failure.expect_err("it doubles each time");
