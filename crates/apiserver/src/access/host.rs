@@ -1,7 +1,7 @@
 //! What the agent of a host may do.
 //!
 //! It reads its own Host, HostDatapath, Lease and Instances, writes their status (and its finalizers on what it runs),
-//! reads the ConfigMaps and Secrets that its Instances name, and reports Events.
+//! and reads the ConfigMaps and Secrets that its Instances name.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,6 @@ enum Subject {
     Instance,
     Lease,
     Configuration(&'static str),
-    Event,
     Other,
 }
 
@@ -44,7 +43,6 @@ impl Subject {
             ("coordination.k8s.io", "leases") => Self::Lease,
             ("", "configmaps") => Self::Configuration("configMap"),
             ("", "secrets") => Self::Configuration("secret"),
-            ("" | "events.k8s.io", "events") => Self::Event,
             _ => Self::Other,
         }
     }
@@ -66,7 +64,6 @@ pub(super) fn allows(server: &Server, host: &str, request: &Request) -> Result<b
         Subject::Configuration(kind) => {
             request.verb == Verb::Get && is_named(server, host, request, kind)
         }
-        Subject::Event => request.verb == Verb::Create,
         Subject::Other => false,
     })
 }
@@ -80,11 +77,7 @@ pub(super) fn owns(host: &str, request: &Request, found: &Value) -> bool {
 }
 
 pub(super) fn may_create(host: &str, request: &Request, name: &str) -> bool {
-    match Subject::of(request) {
-        Subject::Lease => name == host,
-        Subject::Event => true,
-        _ => false,
-    }
+    Subject::of(request) == Subject::Lease && name == host
 }
 
 /// On the objects that it acts for, an agent changes the status and finalizers, and nothing else.
@@ -100,7 +93,7 @@ pub(super) fn may_change(request: &Request, old: &Value, new: &Value) -> bool {
             rest(old) == rest(new)
         }
         Subject::Instance | Subject::HostDatapath | Subject::Host | Subject::Lease => true,
-        Subject::Configuration(_) | Subject::Event | Subject::Other => false,
+        Subject::Configuration(_) | Subject::Other => false,
     }
 }
 

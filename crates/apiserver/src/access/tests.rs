@@ -248,7 +248,7 @@ async fn a_host_writes_status_finalizers_and_its_lease() {
             "POST",
             "/api/v1/namespaces/default/events".to_owned(),
             event,
-            201,
+            403,
         ),
         (
             "POST",
