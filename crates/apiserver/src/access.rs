@@ -2,7 +2,7 @@
 //!
 //! Two rules for now: administrators may do everything, and a host may do what its agent needs and nothing that is
 //! another host's. Every decision is made here, at four points of a request: before it is done, when the object that it
-//! is about is found, when the name of a new object is known, and when the old and the new state of one are known.
+//! is about is found, when a new object is known, and when the old and the new state of one are known.
 
 mod host;
 
@@ -65,15 +65,15 @@ pub(crate) fn check_found(
     }
 }
 
-/// Whether the author may make an object of that name.
+/// Whether the author may make that object.
 pub(crate) fn check_created(
     identity: &Identity,
     request: &Request,
-    name: &str,
+    new: &Value,
 ) -> Result<(), Failure> {
     match identity {
         Identity::Admin(_) => Ok(()),
-        Identity::Host(host) if host::may_create(host, request, name) => Ok(()),
+        Identity::Host(host) if host::may_create(host, request, new) => Ok(()),
         Identity::Host(_) => Err(forbidden(identity, request)),
     }
 }

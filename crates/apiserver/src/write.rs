@@ -117,7 +117,7 @@ impl Writing<'_> {
         let value = namespace::finish(resource, value);
         let value = convert::stored(resource, self.request.served(), value);
         let key = resource.key(&self.request.namespace, meta_text(&value, "name"));
-        access::check_created(self.author, self.request, &key.name)?;
+        access::check_created(self.author, self.request, &value)?;
         let decide = |old: Option<&Arc<Object>>| match old {
             Some(_) => Err(Failure::already_exists(resource, &key.name)),
             None => Ok(Outcome::Set(value.clone())),

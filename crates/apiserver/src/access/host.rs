@@ -1,6 +1,6 @@
 //! What the agent of a host may do.
 //!
-//! It reads its own Host, HostDatapath, Lease and Instances, writes their status (and its finalizers on what it runs),
+//! It reads its own Host, HostDatapath, Lease and Instances, writes their status (and its finalizer on what it runs),
 //! and reads the ConfigMaps and Secrets that its Instances name.
 
 use std::collections::BTreeSet;
@@ -10,8 +10,9 @@ use serde_json::Value;
 use crate::access::HOSTS_NAMESPACE;
 use crate::failure::Failure;
 use crate::list;
-use crate::object::meta_mut;
+use crate::object::{finalizers, meta, meta_mut, meta_text};
 use crate::request::{Request, Subresource, Verb};
+use crate::rules::put;
 use crate::selection::{FieldSelector, Selection};
 use crate::server::Server;
 
@@ -76,25 +77,47 @@ pub(super) fn owns(host: &str, request: &Request, found: &Value) -> bool {
     }
 }
 
-pub(super) fn may_create(host: &str, request: &Request, name: &str) -> bool {
-    Subject::of(request) == Subject::Lease && name == host
+/// A host makes its own Lease, on which nobody waits and which waits for nobody.
+pub(super) fn may_create(host: &str, request: &Request, new: &Value) -> bool {
+    let ties = ["finalizers", "ownerReferences"];
+    Subject::of(request) == Subject::Lease
+        && meta_text(new, "name") == host
+        && ties.iter().all(|field| !meta(new).contains_key(*field))
 }
 
-/// On the objects that it acts for, an agent changes the status and finalizers, and nothing else.
+/// On the objects that it acts for, an agent changes the status and its own finalizer, and nothing else; on its Lease
+/// what the Lease says.
 pub(super) fn may_change(request: &Request, old: &Value, new: &Value) -> bool {
     let whole = request.subresource.is_none();
     match Subject::of(request) {
         Subject::Instance | Subject::HostDatapath if whole => {
-            let rest = |value: &Value| {
-                let mut value = value.clone();
-                meta_mut(&mut value).remove("finalizers");
-                value
-            };
-            rest(old) == rest(new)
+            without_own_finalizer(request, old) == without_own_finalizer(request, new)
         }
-        Subject::Instance | Subject::HostDatapath | Subject::Host | Subject::Lease => true,
+        Subject::Instance | Subject::HostDatapath | Subject::Host => true,
+        Subject::Lease => without_spec(old) == without_spec(new),
         Subject::Configuration(_) | Subject::Other => false,
     }
+}
+
+/// The object as if its kind's owner, which runs with the agent, did not hold it.
+fn without_own_finalizer(request: &Request, object: &Value) -> Value {
+    let own = format!("{GROUP}/{}", request.resource.kind.to_lowercase());
+    let others: Vec<&str> = finalizers(object)
+        .into_iter()
+        .filter(|finalizer| *finalizer != own)
+        .collect();
+    let mut rest = object.clone();
+    match others.is_empty() {
+        true => drop(meta_mut(&mut rest).remove("finalizers")),
+        false => drop(meta_mut(&mut rest).insert("finalizers".to_owned(), others.into())),
+    }
+    rest
+}
+
+fn without_spec(object: &Value) -> Value {
+    let mut rest = object.clone();
+    put(&mut rest, "spec", None);
+    rest
 }
 
 /// Whether a list or watch asks only for objects with that value at that path.

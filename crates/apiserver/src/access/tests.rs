@@ -193,10 +193,10 @@ async fn a_host_reads_what_is_its_own() {
 }
 
 #[tokio::test]
-async fn a_host_writes_status_finalizers_and_its_lease() {
+async fn a_host_writes_status_its_finalizer_and_its_lease() {
     let instance = |name: &str| format!("{GROUP}/namespaces/default/instances/{name}");
     let status = json!({"status": {"restarts": 1}});
-    let finalizer = json!({"metadata": {"finalizers": ["groma.dev/agent"]}});
+    let finalizer = json!({"metadata": {"finalizers": ["groma.dev/instance"]}});
     let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{HOSTS_NAMESPACE}/leases");
     let lease = |name: &str| json!({"metadata": {"name": name}, "spec": {"holderIdentity": name}});
     let event = json!({"metadata": {"generateName": "e-"}, "involvedObject": {"kind": "Host", "name": "mad"}});
@@ -255,6 +255,68 @@ async fn a_host_writes_status_finalizers_and_its_lease() {
             "/api/v1/namespaces/default/configmaps".to_owned(),
             lease("x"),
             403,
+        ),
+    ];
+    check(&server(), &cases).await;
+}
+
+#[tokio::test]
+async fn a_host_leaves_the_finalizers_of_others_alone() {
+    let server = server();
+    let held = json!({"apiVersion": "groma.dev/v1alpha1", "kind": "Instance",
+        "metadata": {"name": "a", "finalizers": ["groma.dev/steering"]}});
+    server.apply(&held).expect("an instance");
+    let instance = format!("{GROUP}/namespaces/default/instances/a");
+    let finalizers = |list: &[&str]| json!({"metadata": {"finalizers": list}});
+    let (own, other) = ("groma.dev/instance", "groma.dev/steering");
+    let cases = [
+        ("PATCH", instance.clone(), finalizers(&[other, own]), 200),
+        ("PATCH", instance.clone(), finalizers(&[own]), 403),
+        (
+            "PATCH",
+            instance.clone(),
+            finalizers(&[other, own, "a.b/c"]),
+            403,
+        ),
+        ("PATCH", instance.clone(), finalizers(&[]), 403),
+        ("PATCH", instance, finalizers(&[other]), 200),
+    ];
+    check(&server, &cases).await;
+}
+
+#[tokio::test]
+async fn a_host_changes_only_what_its_lease_says() {
+    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{HOSTS_NAMESPACE}/leases");
+    let lease = |metadata: Value| {
+        let mut lease = json!({"metadata": {"name": "mad"}, "spec": {"holderIdentity": "mad"}});
+        json_patch::merge(&mut lease["metadata"], &metadata);
+        lease
+    };
+    let held = json!({"finalizers": ["groma.dev/host"]});
+    let owner = json!({"apiVersion": "v1", "kind": "Namespace", "name": "default", "uid": "1"});
+    let owned = json!({"ownerReferences": [owner]});
+    let cases = [
+        ("POST", leases.clone(), lease(held.clone()), 403),
+        ("POST", leases.clone(), lease(owned.clone()), 403),
+        ("PUT", format!("{leases}/mad"), lease(held.clone()), 403),
+        ("POST", leases.clone(), lease(json!({})), 201),
+        (
+            "PATCH",
+            format!("{leases}/mad"),
+            json!({"metadata": held}),
+            403,
+        ),
+        (
+            "PATCH",
+            format!("{leases}/mad"),
+            json!({"metadata": {"labels": {"a": "b"}}}),
+            403,
+        ),
+        (
+            "PATCH",
+            format!("{leases}/mad"),
+            json!({"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}}),
+            200,
         ),
     ];
     check(&server(), &cases).await;
