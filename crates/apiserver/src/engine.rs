@@ -106,6 +106,18 @@ impl Engine {
         ))
     }
 
+    /// Waits until all that is decided by now is durable and visible. A refusal may rest on it as much as a write does.
+    pub(crate) async fn settled(&self) -> Result<(), Failure> {
+        let visible = {
+            let mut state = self.state();
+            if state.broken.is_some() {
+                return Err(storage_failed());
+            }
+            state.wait_for_all()
+        };
+        settled(visible).await
+    }
+
     /// Hands what was decided to storage, in order. Whoever comes while another is at it leaves it to that one.
     pub(crate) fn submit(self: &Arc<Self>) {
         loop {
@@ -184,13 +196,18 @@ fn take(
 impl Decided {
     /// The object, once its write is durable and visible.
     pub(crate) async fn settled(self) -> Result<Arc<Object>, Failure> {
-        let Some(visible) = self.visible else {
-            return Ok(self.object);
-        };
-        match visible.await {
-            Ok(Ok(())) => Ok(self.object),
-            Ok(Err(_)) | Err(_) => Err(storage_failed()),
-        }
+        settled(self.visible).await?;
+        Ok(self.object)
+    }
+}
+
+async fn settled(visible: Option<Visible>) -> Result<(), Failure> {
+    let Some(visible) = visible else {
+        return Ok(());
+    };
+    match visible.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(storage_failed()),
     }
 }
 

@@ -134,6 +134,11 @@ impl State {
         Some(receiver)
     }
 
+    /// Resolves when everything that is decided by now is visible; `None` if it is so already.
+    pub(crate) fn wait_for_all(&mut self) -> Option<Visible> {
+        self.wait_for(self.decided)
+    }
+
     /// What storage should be given next.
     pub(crate) fn take_batch(&mut self) -> Option<Batch> {
         if self.outbox.is_empty() {

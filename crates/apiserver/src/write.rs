@@ -41,18 +41,16 @@ pub(crate) async fn write(
         request,
         author,
     };
-    let (code, done) = match request.verb {
-        Verb::Create => (201, writing.create(headers, &body)?),
-        Verb::Update => writing.update(headers, &body)?,
-        Verb::Patch => (200, writing.patch(headers, body)?),
-        Verb::Delete => return writing.delete(&render, headers, &body).await,
-        Verb::DeleteCollection => return writing.delete_many(&render, headers, &body).await,
-        Verb::Get | Verb::List | Verb::Watch => return Err(Failure::method_not_allowed()),
+    let answered = match request.verb {
+        Verb::Delete => writing.delete(&render, headers, &body).await,
+        Verb::DeleteCollection => writing.delete_many(&render, headers, &body).await,
+        _ => writing.write(&render, headers, body).await,
     };
-    let object = done.decided.settled().await?;
-    let mut response = body::json(code, render.object(&object));
-    warn(&mut response, &done.warnings);
-    Ok(response)
+    if answered.is_err() {
+        // What it was refused for may not be durable yet, and would not hold after a crash.
+        server.engine().settled().await?;
+    }
+    answered
 }
 
 /// A decided write, with what the client should be warned of.
@@ -75,6 +73,24 @@ impl Writing<'_> {
             version: self.request.served(),
             validation: self.request.query.field_validation,
         }
+    }
+
+    async fn write(
+        &self,
+        render: &Render,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Body>, Failure> {
+        let (code, done) = match self.request.verb {
+            Verb::Create => (201, self.create(headers, &body)?),
+            Verb::Update => self.update(headers, &body)?,
+            Verb::Patch => (200, self.patch(headers, body)?),
+            _ => return Err(Failure::method_not_allowed()),
+        };
+        let object = done.decided.settled().await?;
+        let mut response = body::json(code, render.object(&object));
+        warn(&mut response, &done.warnings);
+        Ok(response)
     }
 
     fn create(&self, headers: &HeaderMap, body: &Bytes) -> Result<Done, Failure> {
@@ -231,9 +247,10 @@ impl Writing<'_> {
         if !dry_run {
             return self.server.engine().decide(key, decide, admit);
         }
-        let state = self.server.state();
+        let mut state = self.server.state();
         let latest = state.latest(key);
         admit(&state)?;
+        let visible = state.wait_for_all();
         drop(state);
         let would = |value: Value, revision| Arc::new(Object::at(key.clone(), revision, value));
         let object = match (decide(latest.as_ref())?, latest) {
@@ -246,10 +263,7 @@ impl Writing<'_> {
                 return Err(Failure::not_found(&self.request.resource, &key.name));
             }
         };
-        Ok(Decided {
-            object,
-            visible: None,
-        })
+        Ok(Decided { object, visible })
     }
 
     async fn delete(
@@ -318,28 +332,21 @@ impl Writing<'_> {
     ) -> Result<Response<Body>, Failure> {
         let options = DeleteOptions::parse(&self.request.query, headers, body)?;
         let (objects, metadata) = list::page(self.server, self.request)?;
-        if let Some(last) = self.delete_all(&objects, &options)? {
-            last.settled().await?;
-        }
+        self.delete_all(&objects, &options)?;
+        self.server.engine().settled().await?;
         Ok(body::json(200, render.list(&objects, metadata)))
     }
 
-    /// Decides about all of them; answers with the last decision, after which all are visible.
-    fn delete_all(
-        &self,
-        objects: &[Arc<Object>],
-        options: &DeleteOptions,
-    ) -> Result<Option<Decided>, Failure> {
-        let mut last = None;
+    /// Decides about all of them.
+    fn delete_all(&self, objects: &[Arc<Object>], options: &DeleteOptions) -> Result<(), Failure> {
         for object in objects {
             match self.delete_one(&object.key, options) {
-                Ok((decided, _)) => last = Some(decided),
                 // Somebody else deleted it: that is what was wanted.
-                Err(failure) if failure.code == 404 => {}
-                Err(failure) => return Err(failure),
+                Err(failure) if failure.code != 404 => return Err(failure),
+                Ok(_) | Err(_) => {}
             }
         }
-        Ok(last)
+        Ok(())
     }
 }
 

@@ -127,7 +127,11 @@ async fn nothing_is_shown_before_it_is_durable() {
         (&mut no_op).now_or_never().is_none(),
         "even what changes nothing waits for what it saw"
     );
-    assert_eq!(call(server.clone(), "POST", MAPS, map()).await.0, 409);
+    let mut taken = Box::pin(call(server.clone(), "POST", MAPS, map()));
+    assert!(
+        (&mut taken).now_or_never().is_none(),
+        "and so does a refusal"
+    );
     assert_eq!(
         (
             server.revision(),
@@ -138,6 +142,7 @@ async fn nothing_is_shown_before_it_is_durable() {
     assert_eq!(held.release(&Ok(())), [before + 1, before + 2]);
     assert_eq!(create.await.1["data"]["n"], "1");
     assert_eq!(patch.await.1["data"]["n"], "2");
+    assert_eq!(taken.await.0, 409);
     assert_eq!(
         no_op.await.1["metadata"]["resourceVersion"],
         (before + 2).to_string()
@@ -147,6 +152,23 @@ async fn nothing_is_shown_before_it_is_durable() {
         "2"
     );
     assert_eq!(server.events_since(before).expect("kept").len(), 2);
+}
+
+#[tokio::test]
+async fn a_collection_is_gone_once_all_of_it_is_durable() {
+    let (server, held) = server();
+    let mut create = Box::pin(call(server.clone(), "POST", MAPS, map()));
+    assert!((&mut create).now_or_never().is_none());
+    held.release(&Ok(()));
+    let mut one = Box::pin(call(server.clone(), "DELETE", A, json!({})));
+    assert!((&mut one).now_or_never().is_none());
+    let mut all = Box::pin(call(server.clone(), "DELETE", MAPS, json!({})));
+    assert!(
+        (&mut all).now_or_never().is_none(),
+        "what somebody else deletes is not gone either"
+    );
+    held.release(&Ok(()));
+    assert_eq!(all.await.0, 200);
 }
 
 #[tokio::test]
