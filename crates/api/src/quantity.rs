@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, ErrorKind};
 
-/// An exact amount in thousandths of its unit.
+/// An exact amount in thousandths of its unit. Sums that are too large stay at the largest amount there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Quantity(i128);
 
@@ -33,8 +33,9 @@ const SUFFIXES: [(&str, i128); 12] = [
     ("P", 1_000_000_000_000_000),
     ("E", 1_000_000_000_000_000_000),
 ];
-/// More digits than any real amount has; longer ones are refused before they can overflow.
-const DIGITS_MAX: usize = 18;
+/// Most digits on either side of the point. More than any real amount has, and so few that 17 nines of the largest
+/// suffix in thousandths still fit an i128.
+const DIGITS_MAX: usize = 17;
 
 impl Quantity {
     /// Nothing.
@@ -64,33 +65,33 @@ impl Quantity {
 impl Add for Quantity {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self(self.0 + other.0)
+        Self(self.0.saturating_add(other.0))
     }
 }
 
 impl Sub for Quantity {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        Self(self.0 - other.0)
+        Self(self.0.saturating_sub(other.0))
     }
 }
 
 impl Mul<u32> for Quantity {
     type Output = Self;
     fn mul(self, times: u32) -> Self {
-        Self(self.0 * i128::from(times))
+        Self(self.0.saturating_mul(i128::from(times)))
     }
 }
 
 impl AddAssign for Quantity {
     fn add_assign(&mut self, other: Self) {
-        self.0 += other.0;
+        *self = *self + other;
     }
 }
 
 impl SubAssign for Quantity {
     fn sub_assign(&mut self, other: Self) {
-        self.0 -= other.0;
+        *self = *self - other;
     }
 }
 
@@ -115,29 +116,26 @@ impl FromStr for Quantity {
             .strip_prefix('-')
             .map_or((1, number), |digits| (-1, digits));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        if whole.len() + fraction.len() == 0
-            || whole.len() > DIGITS_MAX
-            || !all_digits(whole)
-            || !all_digits(fraction)
-        {
+        if whole.len() + fraction.len() == 0 {
             return Err(wrong());
         }
-        let fraction = &fraction[..fraction.len().min(DIGITS_MAX)];
-        let scale = 10i128.pow(u32::try_from(fraction.len()).map_err(|_| wrong())?);
-        let whole: i128 = if whole.is_empty() {
-            0
-        } else {
-            whole.parse().map_err(|_| wrong())?
-        };
-        let fraction: i128 = if fraction.is_empty() {
-            0
-        } else {
-            fraction.parse().map_err(|_| wrong())?
-        };
+        let digits = u32::try_from(fraction.len()).map_err(|_| wrong())?;
+        let (whole, fraction) = digits_of(whole)
+            .zip(digits_of(fraction))
+            .ok_or_else(wrong)?;
+        let scale = 10i128.pow(digits);
         let part = (fraction * unit_milli).div_euclid(scale)
             + i128::from((fraction * unit_milli).rem_euclid(scale) != 0);
         Ok(Self(sign * (whole * unit_milli + part)))
+    }
+}
+
+/// The number that at most [`DIGITS_MAX`] digits stand for; none stand for nothing.
+fn digits_of(text: &str) -> Option<i128> {
+    let fits = text.len() <= DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text {
+        "" => Some(0),
+        text => fits.then(|| text.parse().ok())?,
     }
 }
 
@@ -279,8 +277,20 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_amounts_do_not_overflow() {
+        let nines = "9".repeat(DIGITS_MAX);
+        for text in [format!("{nines}.{nines}Ei"), format!("-{nines}.{nines}E")] {
+            let amount: Quantity = text.parse().expect(&text);
+            let sum: Quantity = [amount; 3].into_iter().sum();
+            assert_eq!(sum, amount * 3, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_no_amount_is_refused_by_name() {
-        for text in ["", "m", "1 Gi", "one", "1.2.3", "9999999999999999999999"] {
+        let long = "9".repeat(18);
+        let texts = ["", "m", "1 Gi", "one", "1.2.3", &long, &format!("{long}E")];
+        for text in texts.into_iter().chain([&*format!("0.{long}E")]) {
             let error = text.parse::<Quantity>().expect_err(text);
             assert!(error.what.contains(&format!("`{text}`")), "{error}");
         }
