@@ -1,6 +1,8 @@
 //! The CustomResourceDefinitions of all kinds.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use kube_core::CustomResourceExt;
 
 use crate::{mco, tcm, tcrr, tcso, wdm};
@@ -27,7 +29,31 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         tcso::Service::crd(),
     ];
     all.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+    for version in all.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
+        let schema = version.schema.as_mut();
+        if let Some(schema) = schema.and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            bound(schema);
+        }
+    }
     all
+}
+
+/// Gives 32-bit numbers without a sign their maximum: Kubernetes takes their format for a remark.
+fn bound(schema: &mut JSONSchemaProps) {
+    if schema.format.as_deref() == Some("uint32") {
+        schema.maximum.get_or_insert(u32::MAX.into());
+    }
+    schema
+        .properties
+        .iter_mut()
+        .flatten()
+        .for_each(|(_, field)| bound(field));
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        bound(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        bound(values);
+    }
 }
 
 #[cfg(test)]

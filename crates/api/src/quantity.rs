@@ -202,7 +202,9 @@ impl JsonSchema for Quantity {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
+            "minimum": 0,
+            "maximum": 100_000_000_000_000_000_u64,
+            "pattern": r"^[0-9]{1,17}(\.[0-9]{1,17})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
             "x-kubernetes-int-or-string": true
         })
     }

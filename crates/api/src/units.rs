@@ -183,7 +183,7 @@ impl fmt::Display for Ipv6Prefix {
 
 /// Gives a type the wire form of its text.
 macro_rules! text_on_the_wire {
-    ($type:ident, $pattern:expr) => {
+    ($type:ident, $schema:tt) => {
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -191,7 +191,9 @@ macro_rules! text_on_the_wire {
         }
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+                String::deserialize(deserializer)?
+                    .parse()
+                    .map_err(serde::de::Error::custom)
             }
         }
         impl JsonSchema for $type {
@@ -202,14 +204,22 @@ macro_rules! text_on_the_wire {
                 stringify!($type).into()
             }
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({"type": "string", "pattern": $pattern})
+                json_schema!($schema)
             }
         }
     };
 }
 
-text_on_the_wire!(Degrees, r"^-?[0-9]{1,3}(\.[0-9]{1,6})?$");
-text_on_the_wire!(Ipv6Prefix, r"^[0-9a-fA-F:.]+/[0-9]{1,3}$");
+text_on_the_wire!(Degrees, {
+    "type": "string",
+    "pattern": r"^-?(180(\.0{1,6})?|(1[0-7][0-9]|[1-9]?[0-9])(\.[0-9]{1,6})?)$"
+});
+// A CIDR of Kubernetes may be IPv4, too; a colon tells.
+text_on_the_wire!(Ipv6Prefix, {
+    "type": "string",
+    "format": "cidr",
+    "pattern": r"^[0-9a-fA-F]*:[0-9a-fA-F:.]*/([0-9]|[1-9][0-9]|1[01][0-9]|12[0-8])$"
+});
 
 #[cfg(test)]
 mod tests {

@@ -119,7 +119,7 @@ impl Schema {
         prune::root(self, value, unknown);
     }
 
-    /// Fills in defaults and drops nulls that mean nothing.
+    /// Fills in defaults, drops nulls that mean nothing and writes whole numbers as such.
     pub(crate) fn fill(&self, value: &mut Value) {
         fill::fill(self, value);
     }
@@ -254,9 +254,7 @@ impl Kind {
         Some(match value {
             Value::Null => return None,
             Value::Bool(_) => Self::Boolean,
-            Value::Number(number) if number.as_f64().is_some_and(|n| n.fract() == 0.0) => {
-                Self::Integer
-            }
+            Value::Number(number) if !number.is_f64() => Self::Integer,
             Value::Number(_) => Self::Number,
             Value::String(_) => Self::String,
             Value::Array(_) => Self::Array,

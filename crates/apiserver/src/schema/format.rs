@@ -2,12 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Int32,
     Int64,
+    Uint16,
+    Uint32,
+    Uint64,
     DateTime,
     Ipv4,
     Ipv6,
@@ -21,6 +24,9 @@ impl Format {
         Some(match name {
             "int32" => Self::Int32,
             "int64" => Self::Int64,
+            "uint16" => Self::Uint16,
+            "uint32" => Self::Uint32,
+            "uint64" => Self::Uint64,
             "date-time" => Self::DateTime,
             "ipv4" => Self::Ipv4,
             "ipv6" => Self::Ipv6,
@@ -35,6 +41,9 @@ impl Format {
         match self {
             Self::Int32 => "int32",
             Self::Int64 => "int64",
+            Self::Uint16 => "uint16",
+            Self::Uint32 => "uint32",
+            Self::Uint64 => "uint64",
             Self::DateTime => "date-time",
             Self::Ipv4 => "ipv4",
             Self::Ipv6 => "ipv6",
@@ -46,19 +55,28 @@ impl Format {
 
     /// Whether a value has this format; values of other types have every format.
     pub(super) fn fits(self, value: &Value) -> bool {
-        match (self, value) {
-            (Self::Int32, Value::Number(number)) => {
-                number.as_i64().is_none_or(|n| i32::try_from(n).is_ok())
-            }
-            (Self::Int64, Value::Number(number)) => !number.is_u64() || number.as_i64().is_some(),
-            (_, Value::String(text)) => self.fits_text(text),
+        match value {
+            Value::Number(number) => self.fits_number(number),
+            Value::String(text) => self.fits_text(text),
+            _ => true,
+        }
+    }
+
+    fn fits_number(self, number: &Number) -> bool {
+        let (signed, unsigned) = (number.as_i64(), number.as_u64());
+        match self {
+            Self::Int32 => signed.is_some_and(|n| i32::try_from(n).is_ok()),
+            Self::Int64 => signed.is_some(),
+            Self::Uint16 => unsigned.is_some_and(|n| u16::try_from(n).is_ok()),
+            Self::Uint32 => unsigned.is_some_and(|n| u32::try_from(n).is_ok()),
+            Self::Uint64 => unsigned.is_some(),
             _ => true,
         }
     }
 
     fn fits_text(self, text: &str) -> bool {
         match self {
-            Self::Int32 | Self::Int64 => true,
+            Self::Int32 | Self::Int64 | Self::Uint16 | Self::Uint32 | Self::Uint64 => true,
             Self::DateTime => text.parse::<jiff::Timestamp>().is_ok(),
             Self::Ipv4 => text.parse::<Ipv4Addr>().is_ok(),
             Self::Ipv6 => text.parse::<Ipv6Addr>().is_ok(),
@@ -111,6 +129,9 @@ mod tests {
                 json!(9_223_372_036_854_775_807_i64),
                 json!(9_223_372_036_854_775_808_u64),
             ),
+            ("uint16", json!(65_535), json!(65_536)),
+            ("uint32", json!(4_294_967_295_u32), json!(4_294_967_296_i64)),
+            ("uint64", json!(u64::MAX), json!(-1)),
             (
                 "date-time",
                 json!("2026-11-21T10:00:00Z"),

@@ -1,5 +1,7 @@
 //! Schemas as kube-apiserver treats them.
 
+mod edges;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
 use serde_json::{Value, json};
 
