@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use crate::body::{self, Body};
 use crate::failure::Failure;
-use crate::query::{Allowed, Query};
 use crate::registry::Registry;
 use crate::resource::{Resource, Version};
 
@@ -31,7 +30,7 @@ const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
 pub(crate) fn answer(
     registry: &Registry,
     path: &str,
-    query: &str,
+    pretty: bool,
     headers: &HeaderMap,
 ) -> Option<Result<Response<Body>, Failure>> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
@@ -48,17 +47,10 @@ pub(crate) fn answer(
         _ => return None,
     };
     let aggregated = parts.len() == 1 && wants_aggregated(headers);
-    Some(
-        document
-            .ok_or_else(Failure::no_such_path)
-            .and_then(|document| {
-                let query = Query::parse(query, Allowed::Other)?;
-                Ok(typed(
-                    body::json(200, body::text(&document, query.pretty)),
-                    aggregated,
-                ))
-            }),
-    )
+    Some(document.ok_or_else(Failure::no_such_path).map(|document| {
+        let answer = body::json(200, body::text(&document, pretty));
+        typed(answer, aggregated)
+    }))
 }
 
 fn typed(mut response: Response<Body>, aggregated: bool) -> Response<Body> {
@@ -252,7 +244,7 @@ mod tests {
         let registry = Registry::new(&api::crds()).expect("all kinds can be served");
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-        let answered = answer(&registry, path, "timeout=32s", &headers).expect("a discovery path");
+        let answered = answer(&registry, path, false, &headers).expect("a discovery path");
         let response = answered.unwrap_or_else(|failure| crate::serve::refusal(&failure));
         let (code, typed) = (
             response.status().as_u16(),

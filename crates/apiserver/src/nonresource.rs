@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::body::{self, Body};
 use crate::failure::Failure;
+use crate::query::{Allowed, Query};
 use crate::server::Server;
 use crate::{discovery, openapi};
 
@@ -27,16 +28,20 @@ pub(crate) fn answer(server: &Server, head: &Parts) -> Result<Response<Body>, Fa
     if head.method != Method::GET {
         return Err(Failure::method_not_allowed());
     }
-    let query = head.uri.query().unwrap_or_default();
-    match head.uri.path().trim_end_matches('/') {
-        "" => Ok(body::json(200, json!({"paths": PATHS}).to_string())),
+    let text = head.uri.query().unwrap_or_default();
+    let path = head.uri.path().trim_end_matches('/');
+    if path.starts_with(openapi::ROOT) {
+        Query::parse(text, Allowed::Document)?;
+        return server.documents().answer(path, text, &head.headers);
+    }
+    let query = Query::parse(text, Allowed::Other)?;
+    let json = |document: Value| Ok(body::json(200, body::text(&document, query.pretty)));
+    match path {
+        "" => json(json!({"paths": PATHS})),
         "/healthz" | "/livez" => Ok(healthy()),
         "/readyz" => ready(server),
-        "/version" => Ok(body::json(200, version().to_string())),
-        path if path.starts_with(openapi::ROOT) => {
-            server.documents().answer(path, query, &head.headers)
-        }
-        path => discovery::answer(server.registry(), path, query, &head.headers)
+        "/version" => json(version()),
+        path => discovery::answer(server.registry(), path, query.pretty, &head.headers)
             .unwrap_or_else(|| Err(Failure::no_such_path())),
     }
 }

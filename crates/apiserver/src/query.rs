@@ -1,8 +1,12 @@
 //! Query parameters: parsed into what they mean, and refused where they would not be honoured.
 //!
-//! Kubernetes ignores a parameter that it does not know. Here a client that asks for something gets it or hears why
-//! not, because a silently dropped `dryRun` deletes real things.
+//! Kubernetes ignores a parameter that it does not know, and all but one of those that are given twice. Here a client
+//! that asks for something gets it or hears why not, because a silently dropped `dryRun` deletes real things.
+//! What clients of Kubernetes send although it changes nothing is taken all the same: `timeout` and `timeoutSeconds` of
+//! what is answered at once, `gracePeriodSeconds` of what ends at once, `fieldManager` without managed fields, `limit`
+//! of a watch, `allowWatchBookmarks` of a list, and `includeObject` of what is no table.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::failure::Failure;
@@ -12,8 +16,14 @@ const QUERY_BYTES_MAX: usize = 16 * 1024;
 /// Longest `fieldManager`.
 const FIELD_MANAGER_CHARS_MAX: usize = 128;
 
+/// Why a request that says twice what becomes of dependents is refused.
+pub(crate) const ONE_PROPAGATION: &str =
+    "orphanDependents and propagationPolicy cannot be both set";
+
 /// Parameters that every request may have. `timeout` is the client's own limit; answers come at once.
 const ANY: &[&str] = &["pretty", "timeout"];
+/// The version of a document that is remembered.
+const DOCUMENT: &[&str] = &["hash"];
 const GET: &[&str] = &["resourceVersion", "includeObject"];
 const LIST: &[&str] = &[
     "allowWatchBookmarks",
@@ -124,6 +134,7 @@ pub(crate) enum Allowed {
     Write,
     Delete,
     DeleteMany,
+    Document,
     Other,
 }
 
@@ -135,14 +146,22 @@ impl Query {
             )));
         }
         let mut query = Self::default();
+        let mut seen = BTreeSet::new();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             if !allowed.has(&name) {
                 let message = format!("query parameter {name:?} is not honoured for this request");
                 return Err(Failure::bad_request(message));
             }
+            if !seen.insert(name.clone()) {
+                let message = format!("query parameter {name:?} is given twice");
+                return Err(Failure::bad_request(message));
+            }
             let refuse =
                 |why| Failure::bad_request(format!("query parameter {name}={value}: {why}"));
             query.set(&name, &value).map_err(refuse)?;
+        }
+        if seen.contains("propagationPolicy") && seen.contains("orphanDependents") {
+            return Err(Failure::bad_request(ONE_PROPAGATION));
         }
         query.check()?;
         Ok(query)
@@ -170,7 +189,8 @@ impl Query {
             "includeObject" => self.include_object = Some(include_object(value)?),
             // Objects here stop nothing themselves, so every grace period is honoured by deleting at once.
             "gracePeriodSeconds" => drop(number::<u64>(value)?),
-            "timeout" => {}
+            // The document itself compares it.
+            "timeout" | "hash" => {}
             other => unreachable!("{other} is in no list of allowed parameters"),
         }
         Ok(())
@@ -226,6 +246,7 @@ impl Allowed {
             Self::Write => &[ANY, WRITE],
             Self::Delete => &[ANY, DELETE],
             Self::DeleteMany => &[ANY, CHOICE, DELETE],
+            Self::Document => &[ANY, DOCUMENT],
             Self::Other => &[ANY],
         };
         lists.iter().copied().flatten().copied()
@@ -336,10 +357,16 @@ mod tests {
     }
 
     #[test]
-    fn every_allowed_parameter_means_something() {
-        for name in [ANY, GET, LIST, CHOICE, WRITE, DELETE].concat() {
-            // Whether the value fits does not matter here; a name without a meaning would panic.
-            let _ = Query::default().set(name, "1");
+    fn every_allowed_parameter_means_something_or_is_known_to_mean_nothing() {
+        let nothing = ["fieldManager", "gracePeriodSeconds", "hash", "timeout"];
+        for name in [ANY, DOCUMENT, GET, LIST, CHOICE, WRITE, DELETE].concat() {
+            let values = ["true", "5", "All", "Exact", "Strict", "Orphan", "Object"];
+            let mut taken = values.into_iter().filter_map(|value| {
+                let mut query = Query::default();
+                query.set(name, value).ok().map(|()| query)
+            });
+            let changes = taken.any(|query| query != Query::default());
+            assert_ne!(changes, nothing.contains(&name), "{name}");
         }
     }
 
@@ -347,6 +374,13 @@ mod tests {
     fn refuses_what_is_not_honoured() {
         let cases = [
             ("nonsense=1", Allowed::List),
+            ("nonsense=1", Allowed::Other),
+            ("hash=1", Allowed::Other),
+            ("limit=1&limit=1", Allowed::List),
+            (
+                "orphanDependents=true&propagationPolicy=Orphan",
+                Allowed::Delete,
+            ),
             ("dryRun=All", Allowed::Get),
             ("force=true", Allowed::Write),
             ("dryRun=some", Allowed::Write),
@@ -369,6 +403,7 @@ mod tests {
             let failure = Query::parse(text, allowed).expect_err(text);
             assert_eq!(failure.code, 400, "{text}");
         }
-        Query::parse(&"pretty=1&".repeat(QUERY_BYTES_MAX), Allowed::Get).expect_err("too long");
+        let long = format!("pretty={}", "1".repeat(QUERY_BYTES_MAX));
+        Query::parse(&long, Allowed::Get).expect_err("too long");
     }
 }
