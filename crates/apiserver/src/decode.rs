@@ -23,6 +23,14 @@ pub(crate) fn document(
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Failure> {
     refuse_foreign(headers)?;
+    checked(body, validation)
+}
+
+/// As [`document`], whatever type the body is said to have.
+pub(crate) fn checked(
+    body: &Bytes,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), Failure> {
     if validation == FieldValidation::Ignore {
         return Ok((json(body)?, Vec::new()));
     }
@@ -57,7 +65,7 @@ pub(crate) fn content_type(headers: &HeaderMap) -> &str {
 }
 
 /// One JSON value; serde_json refuses what is nested more than 128 deep.
-pub(crate) fn json(body: &Bytes) -> Result<Value, Failure> {
+fn json(body: &Bytes) -> Result<Value, Failure> {
     serde_json::from_slice(body).map_err(unreadable)
 }
 
@@ -167,6 +175,26 @@ impl<'de> Visitor<'de> for Node<'_> {
             fields.insert(name, value);
         }
         Ok(Value::Object(fields))
+    }
+}
+
+/// Adds the paths of the fields that a document has and its type, which read it, did not keep.
+pub(crate) fn lost(given: &Value, kept: &Value, path: &str, unknown: &mut Vec<String>) {
+    match (given, kept) {
+        (Value::Object(given), Value::Object(kept)) => {
+            for (name, content) in given.iter().filter(|(_, content)| !content.is_null()) {
+                match kept.get(name) {
+                    Some(kept) => lost(content, kept, &join(path, name), unknown),
+                    None => unknown.push(join(path, name)),
+                }
+            }
+        }
+        (Value::Array(given), Value::Array(kept)) => {
+            for (index, (given, kept)) in given.iter().zip(kept).enumerate() {
+                lost(given, kept, &format!("{path}[{index}]"), unknown);
+            }
+        }
+        _ => {}
     }
 }
 

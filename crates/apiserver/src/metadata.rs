@@ -1,8 +1,10 @@
-//! The rules of `metadata`: which fields exist, what they look like, and which of them only the server writes.
+//! The rules of `metadata`: what its fields look like, and which of them only the server writes.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::decode::lost;
 use crate::failure::Cause;
 use crate::names;
 use crate::object::{finalizers, is_deleting, meta, meta_mut};
@@ -13,24 +15,8 @@ const ANNOTATION_BYTES_MAX: usize = 256 * 1024;
 /// Most finalizers, and most owners, of one object.
 const LIST_ITEMS_MAX: usize = 256;
 
-/// The fields of `metadata`; everything else is unknown.
-const FIELDS: &[&str] = &[
-    "annotations",
-    "creationTimestamp",
-    "deletionGracePeriodSeconds",
-    "deletionTimestamp",
-    "finalizers",
-    "generateName",
-    "generation",
-    "labels",
-    "managedFields",
-    "name",
-    "namespace",
-    "ownerReferences",
-    "resourceVersion",
-    "selfLink",
-    "uid",
-];
+/// Fields that clients may send and that are not kept.
+const UNUSED: &[&str] = &["managedFields", "selfLink"];
 
 /// Fields that only the server writes: an update keeps them as they are.
 const SERVER_FIELDS: &[&str] = &[
@@ -48,21 +34,14 @@ const SERVER_FIELDS: &[&str] = &[
 /// # Errors
 /// When a field has the wrong type.
 pub(crate) fn normalise(value: &mut Value) -> Result<Vec<String>, String> {
-    let given = meta(value);
-    let unknown = given
-        .keys()
-        .filter(|field| !FIELDS.contains(&field.as_str()));
-    let unknown = unknown.map(|field| format!("metadata.{field}")).collect();
-    let typed: ObjectMeta = serde_json::from_value(Value::Object(given.clone()))
+    let given = Value::Object(meta(value).clone());
+    let typed = ObjectMeta::deserialize(&given)
         .map_err(|error| format!("metadata does not fit ObjectMeta: {error}"))?;
-    let typed = ObjectMeta {
-        managed_fields: None,
-        self_link: None,
-        ..typed
-    };
     let mut plain = serde_json::to_value(typed).map_err(|error| format!("metadata: {error}"))?;
+    let mut unknown = Vec::new();
+    lost(&given, &plain, "metadata", &mut unknown);
     if let Some(fields) = plain.as_object_mut() {
-        fields.retain(|_, field| !is_empty(field));
+        fields.retain(|name, field| !UNUSED.contains(&name.as_str()) && !is_empty(field));
     }
     *meta_mut(value) = plain.as_object().cloned().unwrap_or_default();
     Ok(unknown)

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::decode;
 use crate::failure::Failure;
+use crate::query::FieldValidation;
 use crate::resource::Resource;
 
 /// Most operations of one JSON patch, as in Kubernetes.
@@ -35,39 +36,33 @@ pub(crate) enum Patch {
     Strategic(Value),
 }
 
+/// How a patch is written down.
+enum Form {
+    Json,
+    Merge,
+    Strategic,
+}
+
 impl Patch {
+    /// The patch, with what the client should be warned of.
     pub(crate) fn parse(
         headers: &HeaderMap,
         body: &Bytes,
         resource: &Resource,
-    ) -> Result<Self, Failure> {
-        match decode::content_type(headers) {
-            JSON => Self::parse_json(body),
-            MERGE => fields(body).map(Self::Merge),
-            // Kubernetes too knows merge keys only of types that it was built with.
-            STRATEGIC if resource.is_built_in() => fields(body).map(Self::Strategic),
-            APPLY | "application/apply-patch+cbor" => {
-                Err(Failure::unsupported_media_type(format!(
-                    "server-side apply is not served yet; use {JSON} or {MERGE}, or kubectl apply without --server-side"
-                )))
-            }
-            other => {
-                let strategic = if resource.is_built_in() {
-                    format!(", {STRATEGIC}")
-                } else {
-                    String::new()
-                };
-                let message = format!(
-                    "the body of the request was in an unknown format - accepted media types include: \
-                     {JSON}, {MERGE}{strategic}, not {other:?}"
-                );
-                Err(Failure::unsupported_media_type(message))
-            }
-        }
+        validation: FieldValidation,
+    ) -> Result<(Self, Vec<String>), Failure> {
+        let form = Form::of(headers, resource)?;
+        let (value, warnings) = decode::checked(body, validation)?;
+        let patch = match form {
+            Form::Json => Self::read_json(value)?,
+            Form::Merge => Self::Merge(fields(value)?),
+            Form::Strategic => Self::Strategic(fields(value)?),
+        };
+        Ok((patch, warnings))
     }
 
-    fn parse_json(body: &Bytes) -> Result<Self, Failure> {
-        let patch: json_patch::Patch = serde_json::from_slice(body)
+    fn read_json(value: Value) -> Result<Self, Failure> {
+        let patch: json_patch::Patch = serde_json::from_value(value)
             .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
         if patch.0.len() > OPERATIONS_MAX {
             let given = patch.0.len();
@@ -92,8 +87,35 @@ impl Patch {
     }
 }
 
-fn fields(body: &Bytes) -> Result<Value, Failure> {
-    let value = decode::json(body)?;
+impl Form {
+    fn of(headers: &HeaderMap, resource: &Resource) -> Result<Self, Failure> {
+        match decode::content_type(headers) {
+            JSON => Ok(Self::Json),
+            MERGE => Ok(Self::Merge),
+            // Kubernetes too knows merge keys only of types that it was built with.
+            STRATEGIC if resource.is_built_in() => Ok(Self::Strategic),
+            APPLY | "application/apply-patch+cbor" => {
+                Err(Failure::unsupported_media_type(format!(
+                    "server-side apply is not served yet; use {JSON} or {MERGE}, or kubectl apply without --server-side"
+                )))
+            }
+            other => {
+                let strategic = if resource.is_built_in() {
+                    format!(", {STRATEGIC}")
+                } else {
+                    String::new()
+                };
+                let message = format!(
+                    "the body of the request was in an unknown format - accepted media types include: \
+                     {JSON}, {MERGE}{strategic}, not {other:?}"
+                );
+                Err(Failure::unsupported_media_type(message))
+            }
+        }
+    }
+}
+
+fn fields(value: Value) -> Result<Value, Failure> {
     match value.is_object() {
         true => Ok(value),
         false => Err(Failure::bad_request("a merge patch must be a JSON object")),

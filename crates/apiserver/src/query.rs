@@ -4,7 +4,7 @@
 //! that asks for something gets it or hears why not, because a silently dropped `dryRun` deletes real things.
 //! What clients of Kubernetes send although it changes nothing is taken all the same: `timeout` and `timeoutSeconds` of
 //! what is answered at once, `gracePeriodSeconds` of what ends at once, `fieldManager` without managed fields, `limit`
-//! of a watch, `allowWatchBookmarks` of a list, and `includeObject` of what is no table.
+//! of a watch, and `allowWatchBookmarks` of a list.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

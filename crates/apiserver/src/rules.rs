@@ -5,12 +5,12 @@
 
 use serde_json::Value;
 
+use crate::decode::lost;
 use crate::failure::{Cause, Failure};
 use crate::object::{OBJECT_BYTES_MAX, Object, json_bytes, meta, meta_mut, meta_text};
 use crate::query::FieldValidation;
 use crate::request::Subresource;
 use crate::resource::{Resource, Version};
-use crate::schema::join;
 use crate::{metadata, namespace};
 
 /// What the server gives a new object.
@@ -298,24 +298,4 @@ fn remove(value: &mut Value, field: &str) {
 
 fn text(value: Option<&Value>) -> &str {
     value.and_then(Value::as_str).unwrap_or_default()
-}
-
-/// The fields of a document that its type did not keep.
-fn lost(given: &Value, kept: &Value, path: &str, unknown: &mut Vec<String>) {
-    match (given, kept) {
-        (Value::Object(given), Value::Object(kept)) => {
-            for (name, content) in given.iter().filter(|(_, content)| !content.is_null()) {
-                match kept.get(name) {
-                    Some(kept) => lost(content, kept, &join(path, name), unknown),
-                    None => unknown.push(join(path, name)),
-                }
-            }
-        }
-        (Value::Array(given), Value::Array(kept)) => {
-            for (index, (given, kept)) in given.iter().zip(kept).enumerate() {
-                lost(given, kept, &format!("{path}[{index}]"), unknown);
-            }
-        }
-        _ => {}
-    }
 }

@@ -84,7 +84,7 @@ impl Writing<'_> {
         let (code, done) = match self.request.verb {
             Verb::Create => (201, self.create(headers, &body)?),
             Verb::Update => self.update(headers, &body)?,
-            Verb::Patch => (200, self.patch(headers, body)?),
+            Verb::Patch => (200, self.patch(headers, &body)?),
             _ => return Err(Failure::method_not_allowed()),
         };
         let object = done.decided.settled().await?;
@@ -195,14 +195,19 @@ impl Writing<'_> {
         self.request.resource.traits.create_on_update && self.request.subresource.is_none()
     }
 
-    fn patch(&self, headers: &HeaderMap, body: Bytes) -> Result<Done, Failure> {
-        let patch = Patch::parse(headers, &body, &self.request.resource)?;
+    fn patch(&self, headers: &HeaderMap, body: &Bytes) -> Result<Done, Failure> {
+        let Request {
+            resource, query, ..
+        } = self.request;
+        let (patch, warnings) = Patch::parse(headers, body, resource, query.field_validation)?;
         let patched = |old: &Value| {
             let mut value = patch.apply(old.clone())?;
             self.place_named(&mut value)?;
             Ok(value)
         };
-        self.change(patched, true)
+        let mut done = self.change(patched, true)?;
+        done.warnings.splice(0..0, warnings);
+        Ok(done)
     }
 
     /// Makes the next state of the object from its current one.

@@ -747,3 +747,26 @@ async fn a_collection_is_deleted_page_by_page() {
     assert_eq!(names(&page.body), ["c"]);
     assert_eq!(page.body["metadata"].get("continue"), None);
 }
+
+#[tokio::test]
+async fn strict_writes_see_metadata_and_patches_too() {
+    let api = Api::new();
+    let strict = format!("{MAPS}?fieldValidation=Strict");
+    let owner = json!({"apiVersion": "v1", "kind": "Namespace", "name": "default", "uid": "1", "controler": true});
+    let mut owned = map("a");
+    owned["metadata"]["ownerReferences"] = json!([owner]);
+    let refused = api.call("POST", &strict, &owned).await;
+    let message = refused.body["message"].as_str().expect("a message");
+    let unknown = r#"unknown field "metadata.ownerReferences[0].controler""#;
+    assert!(message.contains(unknown), "{message}");
+    api.call("POST", &strict, &map("a")).await;
+    let twice = r#"{"data": {"a": "1", "a": "2"}}"#.to_owned();
+    let merge = [("content-type", "application/merge-patch+json")];
+    let path = format!("{MAPS}/a?fieldValidation=Strict");
+    let refused = api.send("PATCH", &path, &merge, twice.clone()).await;
+    assert_eq!(refused.status(), 400);
+    let warned = api.send("PATCH", &format!("{MAPS}/a"), &merge, twice).await;
+    assert_eq!(warned.status(), 200);
+    let warning = r#"299 - "duplicate field \"data.a\"""#;
+    assert_eq!(warned.headers()["warning"], warning);
+}

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::operations::{DEPTH_MAX, MOVED_BYTES_MAX};
 use super::{APPLY, JSON, MERGE, OPERATIONS_MAX, Patch, STRATEGIC};
 use crate::failure::Failure;
+use crate::query::FieldValidation;
 use crate::registry::Registry;
 
 fn apply(content_type: &str, old: Value, patch: &Value) -> Result<Value, Failure> {
@@ -14,7 +15,9 @@ fn apply(content_type: &str, old: Value, patch: &Value) -> Result<Value, Failure
     let maps = registry.get("", "configmaps").expect("they are built in");
     let mut headers = HeaderMap::new();
     headers.insert("content-type", content_type.parse().expect("a header"));
-    Patch::parse(&headers, &Bytes::from(patch.to_string()), maps)?.apply(old)
+    let body = Bytes::from(patch.to_string());
+    let (patch, _) = Patch::parse(&headers, &body, maps, FieldValidation::Strict)?;
+    patch.apply(old)
 }
 
 #[test]
