@@ -177,6 +177,13 @@ impl Resource {
         self.versions.iter().find(|version| version.name == name)
     }
 
+    /// The schema of stored objects, if they have one.
+    pub(crate) fn stored_schema(&self) -> Option<&Schema> {
+        let mut versions = self.versions.iter();
+        let stored = versions.find(|version| self.api_version(&version.name) == self.stored_as);
+        stored?.schema.as_ref()
+    }
+
     /// The `apiVersion` of objects in that version.
     #[must_use]
     pub fn api_version(&self, version: &str) -> String {

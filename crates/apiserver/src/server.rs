@@ -198,7 +198,7 @@ fn shelve(registry: &Registry, loaded: Loaded) -> Result<Objects, api::Error> {
     for (key, value) in loaded.entries {
         let object =
             parse(&key, value).ok_or_else(|| boot::unreadable(format!("{key} is no object")))?;
-        objects.insert(Arc::new(object));
+        objects.insert(Arc::new(in_form(registry, object)));
     }
     Ok(objects)
 }
@@ -224,6 +224,27 @@ fn parse(key: &str, json: Bytes) -> Option<Object> {
         value,
         json,
     })
+}
+
+/// The object as its schema has it today, which may be newer than the object: without fields that went, and with the
+/// defaults of those that came. Everything that compares states relies on both having one form.
+fn in_form(registry: &Registry, object: Object) -> Object {
+    let resource = registry.at_home(&object.key.home);
+    let Some(schema) = resource.and_then(|resource| resource.stored_schema()) else {
+        return object;
+    };
+    let mut value = object.value.clone();
+    schema.prune(&mut value, &mut Vec::new());
+    schema.fill(&mut value);
+    if value == object.value {
+        return object;
+    }
+    let json = Bytes::from(value.to_string());
+    Object {
+        value,
+        json,
+        ..object
+    }
 }
 
 /// A time that starts with the year 2026 and passes as tokio's does, so that paused tests are repeatable.

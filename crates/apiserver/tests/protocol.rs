@@ -770,3 +770,31 @@ async fn strict_writes_see_metadata_and_patches_too() {
     let warning = r#"299 - "duplicate field \"data.a\"""#;
     assert_eq!(warned.headers()["warning"], warning);
 }
+
+#[tokio::test]
+async fn stored_objects_follow_their_schema() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = |crds| {
+        let storage = Redb::open(&folder.path().join("objects")).expect("a store");
+        let server = Server::builder().crds(crds).storage(storage).build();
+        Api(server.expect("a server"))
+    };
+    let api = open(crds());
+    assert_eq!(api.call("POST", WIDGETS, &widget("a", "h")).await.code, 201);
+    drop(api);
+    let mut newer = serde_json::to_value(crds()).expect("definitions");
+    let fields = "/0/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    let fields = newer.pointer_mut(fields).expect("a schema");
+    fields["colour"] = json!({"type": "string", "default": "red"});
+    fields.as_object_mut().expect("fields").remove("size");
+    let api = open(serde_json::from_value(newer).expect("definitions"));
+    let path = format!("{WIDGETS}/a");
+    let read = api.get(&path).await.body;
+    assert_eq!(read["spec"], json!({"host": "h", "colour": "red"}));
+    let held = json!({"metadata": {"finalizers": ["a.b/c"]}});
+    let held = api.call("PATCH", &path, &held).await.body;
+    assert_eq!(
+        held["metadata"]["generation"], 1,
+        "nobody wants anything else"
+    );
+}
