@@ -148,6 +148,7 @@ impl Engine {
     /// Storage has decided about everything up to `revision`.
     fn done(self: &Arc<Self>, revision: u64, result: Result<(), store::Error>) {
         let mut state = self.state();
+        state.answered();
         match result {
             Ok(()) => state.publish(revision),
             Err(error) => {
@@ -157,6 +158,8 @@ impl Engine {
         }
         drop(state);
         self.collect();
+        // What waited for room.
+        self.submit();
     }
 
     /// Waits until storage has decided about all that was submitted, and lets go of it.

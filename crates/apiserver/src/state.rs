@@ -16,7 +16,7 @@ use crate::history::{Change, Event, History};
 use crate::hub::Hub;
 use crate::index::Objects;
 use crate::object::{Key, Object};
-use crate::store::{self, Batch, Write};
+use crate::store::{self, BATCHES_MAX, Batch, Write};
 
 /// Resolves once a revision is durable and visible.
 pub(crate) type Visible = oneshot::Receiver<Result<(), store::Error>>;
@@ -36,6 +36,8 @@ pub(crate) struct State {
     outbox: Vec<Write>,
     /// Whether somebody is submitting just now.
     pub(crate) submitting: bool,
+    /// Submitted batches that storage has not decided about.
+    unanswered: usize,
     waiters: BTreeMap<u64, Vec<Waiter>>,
     pub(crate) history: History,
     pub(crate) hub: Hub,
@@ -54,6 +56,7 @@ impl State {
             in_flight: BTreeMap::new(),
             outbox: Vec::new(),
             submitting: false,
+            unanswered: 0,
             waiters: BTreeMap::new(),
             history: History::new(revision, history_limit),
             hub: Hub::default(),
@@ -139,15 +142,21 @@ impl State {
         self.wait_for(self.decided)
     }
 
-    /// What storage should be given next.
+    /// What storage should be given next, if it has room for it.
     pub(crate) fn take_batch(&mut self) -> Option<Batch> {
-        if self.outbox.is_empty() {
+        if self.outbox.is_empty() || self.unanswered == BATCHES_MAX {
             return None;
         }
+        self.unanswered += 1;
         Some(Batch {
             revision: self.decided,
             writes: mem::take(&mut self.outbox),
         })
+    }
+
+    /// Storage has decided about a batch.
+    pub(crate) fn answered(&mut self) {
+        self.unanswered -= 1;
     }
 
     /// Storage said that everything up to `revision` is durable.

@@ -23,6 +23,9 @@ pub const KEY_BYTES_MAX: usize = 1024;
 /// itself puts into its metadata (its version, the mark of its deletion, the names that only stored Events have).
 pub const VALUE_BYTES_MAX: usize = OBJECT_BYTES_MAX + 1024;
 
+/// Most batches that a server has submitted and has no answer to; what is decided meanwhile goes into the next one.
+pub const BATCHES_MAX: usize = 1024;
+
 /// A place that makes writes durable.
 ///
 /// # Contract
@@ -30,6 +33,8 @@ pub const VALUE_BYTES_MAX: usize = OBJECT_BYTES_MAX + 1024;
 /// - [`load`](Storage::load) is called once, before the first commit, and gives what all acknowledged batches left behind.
 /// - [`commit`](Storage::commit) takes batches in strictly rising order of `revision`. It returns at once; `done` is called
 ///   exactly once per batch, in the order of submission, from any thread or from within `commit` itself.
+/// - `done` itself may call `commit`, so that waiting there for room would wait for itself: [`BATCHES_MAX`] batches have
+///   room, and no more are submitted.
 /// - `done(Ok)` means: after any crash from here on, `load` shows this batch and all before it, and a batch is seen
 ///   whole or not at all. An unacknowledged batch may be there after a crash or not, but never without its predecessors.
 /// - After `done(Err)` every later batch fails too: a hole in the order would be worse than a server that stops.

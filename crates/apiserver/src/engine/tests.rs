@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::access::Identity;
 use crate::server::Server;
-use crate::store::{Batch, Done, Error, Loaded, Storage};
+use crate::store::{BATCHES_MAX, Batch, Done, Error, Loaded, Storage};
 
 /// Keeps answers back, except for those to what the server writes at its start.
 #[derive(Clone, Default)]
@@ -169,6 +169,21 @@ async fn a_collection_is_gone_once_all_of_it_is_durable() {
     );
     held.release(&Ok(()));
     assert_eq!(all.await.0, 200);
+}
+
+#[test]
+fn storage_is_given_no_more_than_it_has_room_for() {
+    let (server, held) = server();
+    let before = server.revision();
+    for n in 0..BATCHES_MAX + 5 {
+        let map =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("m{n}")}});
+        server.apply(&map).expect("a map");
+    }
+    assert_eq!(held.release(&Ok(())).len(), BATCHES_MAX);
+    let last = before + BATCHES_MAX as u64 + 5;
+    assert_eq!(held.release(&Ok(())), [last], "the rest comes at once");
+    assert_eq!(server.revision(), last);
 }
 
 #[tokio::test]

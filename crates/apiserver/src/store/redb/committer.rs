@@ -1,6 +1,7 @@
 //! The one thread that writes to the file: it gathers what is waiting, commits it as one transaction and acknowledges.
 //!
-//! It knows nothing of opening and reading. After the first failure it commits nothing any more, because a batch that
+//! Its queue has room for all that a server submits without an answer: what is answered here may submit more, and must
+//! not wait for this thread. It knows nothing of opening and reading. After the first failure it commits nothing any more, because a batch that
 //! is durable without its predecessor would be worse than a server that stops.
 
 use std::sync::Arc;
@@ -10,12 +11,8 @@ use std::thread::{self, JoinHandle};
 use redb::{Database, Durability};
 
 use super::{META, META_REVISION, OBJECTS};
-use crate::store::{Batch, Done, Error};
+use crate::store::{BATCHES_MAX, Batch, Done, Error};
 
-/// Batches that may wait for a commit; submitting one more waits for the disk.
-const PENDING_MAX: usize = 16_384;
-/// Batches in one transaction: more would only make the first of them wait longer.
-const GROUP_MAX: usize = 4_096;
 /// Bytes after which a group takes no further batch; it bounds what a transaction holds in memory.
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -31,7 +28,7 @@ type Waiting = (Batch, Done);
 
 impl Committer {
     pub(super) fn start(db: Arc<Database>) -> Self {
-        let (queue, waiting) = sync_channel(PENDING_MAX);
+        let (queue, waiting) = sync_channel(BATCHES_MAX);
         let thread = thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || run(&db, &waiting));
@@ -91,7 +88,7 @@ fn run(db: &Database, waiting: &Receiver<Waiting>) {
 fn gather(first: Waiting, waiting: &Receiver<Waiting>) -> (Vec<Batch>, Vec<Done>) {
     let mut bytes = size(&first.0);
     let (mut batches, mut dones) = (vec![first.0], vec![first.1]);
-    while batches.len() < GROUP_MAX && bytes < GROUP_BYTES_MAX {
+    while bytes < GROUP_BYTES_MAX {
         let Ok((batch, done)) = waiting.try_recv() else {
             break;
         };
