@@ -11,9 +11,7 @@ use apiserver::store::redb::Redb;
 use apiserver::tls::Authority;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Client};
+use kube::Client;
 use runtime::{Clock, Runtime};
 
 use crate::lock::Lock;
@@ -56,7 +54,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let server = open(state)?;
     let _doors = open_doors(&server, &options).await?;
     let client = server.client();
-    ensure_system_namespace(&client).await?;
     tracing::info!(state = %state.display(), "serving");
     controllers(client, &options.blocks)
         .run(crate::shutdown())
@@ -112,25 +109,6 @@ fn previous_address(options: &Options) -> Option<SocketAddr> {
     let text = std::fs::read_to_string(places::address(&options.state)).ok()?;
     let address: SocketAddr = text.trim().parse().ok()?;
     (options.listen.port() == 0 && address.ip() == options.listen.ip()).then_some(address)
-}
-
-/// The namespace of what belongs to the operator, hosts' Leases among it.
-async fn ensure_system_namespace(client: &Client) -> anyhow::Result<()> {
-    let name = Some(api::SYSTEM_NAMESPACE.to_owned());
-    let namespace = Namespace {
-        metadata: ObjectMeta {
-            name,
-            ..ObjectMeta::default()
-        },
-        ..Namespace::default()
-    };
-    match Api::all(client.clone())
-        .create(&PostParams::default(), &namespace)
-        .await
-    {
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-        other => other.map(drop).context("cannot make the system namespace"),
-    }
 }
 
 /// The controllers of the chosen blocks.
