@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use kube::Api;
 use kube::api::DeleteParams;
 
-use crate::places;
+use crate::{places, serve};
 
 /// Commands about hosts.
 #[derive(Debug, Subcommand)]
@@ -82,11 +82,8 @@ pub fn enroll(state: &Path, host: &str, server: &str, output: &Path) -> anyhow::
     Ok(())
 }
 
-/// Where the server of a state folder listens.
+/// Where the server of a state folder is reached on this machine.
 pub fn server_address(state: &Path) -> Option<SocketAddr> {
-    std::fs::read_to_string(places::address(state))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    let text = std::fs::read_to_string(places::address(state)).ok()?;
+    text.trim().parse().ok().map(serve::reached_at)
 }

@@ -1,6 +1,6 @@
 //! `groma serve`: the API server and the controllers of all blocks, in one process.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -73,7 +73,7 @@ fn open(state: &Path) -> anyhow::Result<Server> {
 async fn open_doors(server: &Server, options: &Options) -> anyhow::Result<[Listening; 2]> {
     let (state, now) = (&options.state, Timestamp::now());
     let authority = Authority::open(&places::authority(state), now)?;
-    let config = authority.server_config(&options.names, now)?;
+    let config = authority.server_config(&names(options), now)?;
     let doors = Doors::new();
     let service = |server: &Server, doors: &Doors| {
         let (server, doors) = (server.clone(), doors.clone());
@@ -92,7 +92,7 @@ async fn open_doors(server: &Server, options: &Options) -> anyhow::Result<[Liste
     };
     let address = tls.address().context("a TCP listener has an address")?;
     let admin = authority.issue_client("groma:admin", Some("system:masters"), now)?;
-    let url = format!("https://{address}");
+    let url = format!("https://{}", reached_at(address));
     apiserver::kubeconfig::write(
         &places::kubeconfig(state),
         &url,
@@ -102,6 +102,25 @@ async fn open_doors(server: &Server, options: &Options) -> anyhow::Result<[Liste
     std::fs::write(places::address(state), address.to_string())?;
     tracing::info!(%address, "listening");
     Ok([unix, tls])
+}
+
+/// Under which names and addresses clients may reach the server: those that were given, and the one it listens at.
+fn names(options: &Options) -> Vec<String> {
+    let mut names = options.names.clone();
+    if !options.listen.ip().is_unspecified() {
+        names.push(options.listen.ip().to_string());
+    }
+    names
+}
+
+/// The address at which a client on this machine reaches what listens there: every address means loopback, too.
+pub fn reached_at(listening: SocketAddr) -> SocketAddr {
+    let ip = match listening.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listening.port())
 }
 
 /// Where the server listened last time, if it may listen anywhere now.
@@ -123,4 +142,31 @@ fn controllers(client: Client, blocks: &[Block]) -> Runtime {
         };
     }
     runtime
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(listen: &str, reached: &str, names_expected: &[&str]) {
+        let listen: SocketAddr = listen.parse().expect("an address");
+        assert_eq!(reached_at(listen).to_string(), reached);
+        let options = Options {
+            state: PathBuf::new(),
+            listen,
+            names: vec!["groma.example".to_owned()],
+            blocks: Vec::new(),
+        };
+        let expected = ["groma.example"].iter().chain(names_expected);
+        assert_eq!(names(&options), expected.copied().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_certificate_covers_what_the_kubeconfig_names() {
+        check("192.0.2.1:6443", "192.0.2.1:6443", &["192.0.2.1"]);
+        check("[2001:db8::1]:6443", "[2001:db8::1]:6443", &["2001:db8::1"]);
+        // Loopback is in every certificate.
+        check("0.0.0.0:6443", "127.0.0.1:6443", &[]);
+        check("[::]:6443", "[::1]:6443", &[]);
+    }
 }
