@@ -319,6 +319,8 @@ impl Pass<'_> {
             return;
         };
         let Some(resource) = self.registry.at_home(&key.home) else {
+            // Its kind is not served any more: nobody is left who would take a finalizer off it.
+            self.state.remove(key, object.value.clone());
             return;
         };
         let foreground =

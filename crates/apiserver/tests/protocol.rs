@@ -798,3 +798,33 @@ async fn stored_objects_follow_their_schema() {
         "nobody wants anything else"
     );
 }
+
+#[tokio::test]
+async fn a_namespace_goes_with_what_is_not_served_any_more() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = |crds| {
+        let storage = Redb::open(&folder.path().join("objects")).expect("a store");
+        let server = Server::builder().crds(crds).storage(storage).build();
+        Api(server.expect("a server"))
+    };
+    let api = open(crds());
+    let shop = json!({"metadata": {"name": "shop"}});
+    api.call("POST", "/api/v1/namespaces", &shop).await;
+    let mut held = widget("a", "h");
+    held["metadata"]["finalizers"] = json!(["a.b/c"]);
+    let widgets = WIDGETS.replace("default", "shop");
+    assert_eq!(api.call("POST", &widgets, &held).await.code, 201);
+    drop(api);
+    let api = open(Vec::new());
+    let path = "/api/v1/namespaces/shop";
+    assert_eq!(api.call("DELETE", path, &Value::Null).await.code, 200);
+    // What an answered write made garbage goes right after it, on the thread of the store.
+    for _ in 0..64 {
+        if api.get(path).await.code == 404 {
+            return;
+        }
+        let later = json!({"metadata": {"generateName": "m-"}});
+        assert_eq!(api.call("POST", MAPS, &later).await.code, 201);
+    }
+    panic!("the namespace is still there");
+}
