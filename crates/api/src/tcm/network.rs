@@ -33,6 +33,7 @@ use crate::units::Ipv6Prefix;
 #[serde(rename_all = "camelCase")]
 pub struct NetworkSpec {
     /// The prefix of its service addresses, 64 bits long.
+    #[schemars(regex(pattern = r"^[0-9a-fA-F]*:[0-9a-fA-F:.]*/64$"))]
     pub prefix: Ipv6Prefix,
     /// The domain that carries it.
     pub domain: Ref<NetworkDomain>,

@@ -46,6 +46,7 @@ pub struct HostSpec {
     /// The network domain whose underlay it is attached to.
     pub domain: Ref<NetworkDomain>,
     /// The SRv6 locator (RFC 8986 §3.1) that the underlay routes to this host: from 32 to 64 bits long, its own.
+    #[schemars(regex(pattern = r"^[0-9a-fA-F]*:[0-9a-fA-F:.]*/(3[2-9]|[45][0-9]|6[0-4])$"))]
     pub locator: Ipv6Prefix,
     /// Ports at which users reach the host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

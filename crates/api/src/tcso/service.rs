@@ -63,6 +63,7 @@ pub struct ServiceSpec {
     pub connections: Vec<Connection>,
     /// The prefix of its network, 64 bits long; derived from its name within the domain's tenant prefixes when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9a-fA-F]*:[0-9a-fA-F:.]*/64$"))]
     pub prefix: Option<Ipv6Prefix>,
     /// The domain that carries its connections.
     pub domain: Ref<NetworkDomain>,

@@ -45,6 +45,9 @@ pub struct Execution {
     /// Linux capabilities that it keeps (`CAP_NET_ADMIN`); all others are dropped. Only `CAP_NET_ADMIN`, `CAP_NET_RAW`,
     /// `CAP_NET_BIND_SERVICE`, `CAP_CHOWN`, `CAP_SETUID`, `CAP_SETGID`, `CAP_KILL` and `CAP_DAC_OVERRIDE` are allowed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(regex(
+        pattern = r"^CAP_(NET_ADMIN|NET_RAW|NET_BIND_SERVICE|CHOWN|SETUID|SETGID|KILL|DAC_OVERRIDE)$"
+    )))]
     pub capabilities: Vec<String>,
     /// Paths that can be written; everything else is read-only. Their content is lost at a restart.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
