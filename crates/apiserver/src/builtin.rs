@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::convert;
+use crate::failure::Cause;
 use crate::resource::{Conversion, Home, Resource, Traits, Typed, Version};
 
 /// Fields of an Event as stored (core/v1) and as served in `events.k8s.io/v1`.
@@ -47,7 +48,7 @@ const EVENT_SELECTABLE: &[&str] = &[
 pub(crate) fn resources() -> Vec<Resource> {
     vec![
         namespaces(),
-        Builtin::core("configmaps", "ConfigMap", &["cm"], typed::<ConfigMap>).resource(),
+        maps(),
         secrets(),
         events(),
         new_events(),
@@ -137,14 +138,47 @@ fn namespaces() -> Resource {
     builtin.resource()
 }
 
-fn secrets() -> Resource {
-    let mut builtin = Builtin::core("secrets", "Secret", &[], typed::<Secret>);
-    builtin.traits.complete = Some(complete_secret);
+fn maps() -> Resource {
+    let mut builtin = Builtin::core("configmaps", "ConfigMap", &["cm"], typed::<ConfigMap>);
+    builtin.traits.fixed = Some(fixed_data);
     builtin.resource()
 }
 
-/// Moves `stringData`, which is only ever written, into `data`, and names the type.
-fn complete_secret(secret: &mut Value) {
+/// What was once declared immutable stays so, and as it is.
+fn fixed_data(old: &Value, new: &Value) -> Vec<Cause> {
+    if old["immutable"] != true {
+        return Vec::new();
+    }
+    // Nothing and no keys are the same data.
+    let data = |value: &Value, field: &str| value.get(field).cloned().unwrap_or_else(|| json!({}));
+    let mut changed = Vec::from(["data", "binaryData"]);
+    changed.retain(|field| data(old, field) != data(new, field));
+    if new["immutable"] != true {
+        changed.insert(0, "immutable");
+    }
+    let why = "field is immutable when `immutable` is set";
+    let causes = changed.into_iter();
+    causes.map(|field| Cause::forbidden(field, why)).collect()
+}
+
+fn secrets() -> Resource {
+    let mut builtin = Builtin::core("secrets", "Secret", &[], typed::<Secret>);
+    builtin.traits.complete = Some(complete_secret);
+    builtin.traits.fixed = Some(fixed_secret);
+    builtin.resource()
+}
+
+/// A Secret keeps its type, by which its readers know what is in it.
+fn fixed_secret(old: &Value, new: &Value) -> Vec<Cause> {
+    let mut causes = fixed_data(old, new);
+    if old["type"] != new["type"] {
+        causes.push(Cause::invalid("type", &new["type"], "field is immutable"));
+    }
+    causes
+}
+
+/// Moves `stringData`, which is only ever written, into `data`, and names the type: the one that it has.
+fn complete_secret(secret: &mut Value, old: Option<&Value>) {
     let texts: Option<BTreeMap<String, String>> = secret
         .get("stringData")
         .and_then(|texts| serde_json::from_value(texts.clone()).ok());
@@ -162,7 +196,9 @@ fn complete_secret(secret: &mut Value) {
         fields.insert("data".to_owned(), data);
     }
     if matches!(fields.get("type").and_then(Value::as_str), None | Some("")) {
-        fields.insert("type".to_owned(), "Opaque".into());
+        let kept = old.and_then(|old| old.get("type")).cloned();
+        let kept = kept.unwrap_or_else(|| "Opaque".into());
+        fields.insert("type".to_owned(), kept);
     }
 }
 
@@ -231,7 +267,7 @@ mod tests {
     #[test]
     fn a_secret_is_kept_as_data_with_a_type() {
         let mut secret = json!({"data": {"a": "MQ=="}, "stringData": {"a": "2", "b": "3"}});
-        complete_secret(&mut secret);
+        complete_secret(&mut secret, None);
         assert_eq!(
             secret,
             json!({"data": {"a": "Mg==", "b": "Mw=="}, "type": "Opaque"})
@@ -241,7 +277,7 @@ mod tests {
             json!({"type": "x", "stringData": {"a": "1"}, "data": 1}),
         ] {
             let mut kept = odd.clone();
-            complete_secret(&mut kept);
+            complete_secret(&mut kept, None);
             assert_eq!(kept, odd, "left for the check to refuse");
         }
     }

@@ -10,6 +10,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use serde_json::Value;
 
+use crate::failure::Cause;
 use crate::object::Key;
 use crate::schema::Schema;
 
@@ -80,6 +81,12 @@ pub enum Conversion {
 /// Reads a document by a Rust type, and gives it back as the type writes it.
 pub type Typed = fn(&Value) -> Result<Value, String>;
 
+/// Fills in what clients may leave out or write in another way; what they leave out may follow from the previous state.
+pub type Complete = fn(&mut Value, Option<&Value>);
+
+/// What of the first state of an object may not become the second one.
+pub type Fixed = fn(&Value, &Value) -> Vec<Cause>;
+
 /// How a resource differs from a plain custom resource.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traits {
@@ -91,8 +98,10 @@ pub struct Traits {
     pub generation: bool,
     /// Clients may only read; the server itself writes.
     pub read_only: bool,
-    /// Fills in what clients may leave out or write in another way.
-    pub complete: Option<fn(&mut Value)>,
+    /// Completes what clients write.
+    pub complete: Option<Complete>,
+    /// What may not become of the previous state.
+    pub fixed: Option<Fixed>,
     /// The Rust type of a built-in, in place of a schema.
     pub typed: Option<Typed>,
 }

@@ -39,7 +39,7 @@ pub(crate) struct Admitted {
 impl Frame<'_> {
     /// The first state of an object.
     pub(crate) fn create(&self, mut value: Value, stamp: Stamp) -> Result<Admitted, Failure> {
-        let warnings = self.read(&mut value)?;
+        let warnings = self.read(&mut value, None)?;
         if !meta_text(&value, "resourceVersion").is_empty() {
             let message = "resourceVersion should not be set on objects to be created";
             return Err(Failure::bad_request(message));
@@ -59,7 +59,7 @@ impl Frame<'_> {
         subresource: Option<Subresource>,
         patched: bool,
     ) -> Result<Admitted, Failure> {
-        let warnings = self.read(&mut value)?;
+        let warnings = self.read(&mut value, Some(&old.value))?;
         self.check_version(&value, old, patched)?;
         let name = &old.key.name;
         if !patched
@@ -103,7 +103,7 @@ impl Frame<'_> {
     }
 
     /// Checks the frame of a document, and brings it into its one form.
-    fn read(&self, value: &mut Value) -> Result<Vec<String>, Failure> {
+    fn read(&self, value: &mut Value, old: Option<&Value>) -> Result<Vec<String>, Failure> {
         let Some(fields) = value.as_object() else {
             return Err(Failure::bad_request("the body must be one JSON object"));
         };
@@ -113,7 +113,7 @@ impl Frame<'_> {
             schema.prune(value, &mut unknown);
         }
         if let Some(complete) = self.resource.traits.complete {
-            complete(value);
+            complete(value, old);
         }
         if let Some(typed) = self.resource.traits.typed {
             let read = typed(value).map_err(|why| self.unreadable(&why))?;
@@ -248,6 +248,9 @@ impl Frame<'_> {
 
     fn problems(&self, value: &Value, old: Option<&Object>) -> Vec<Cause> {
         let mut causes = metadata::problems(self.resource, value);
+        if let (Some(fixed), Some(old)) = (self.resource.traits.fixed, old) {
+            causes.extend(fixed(&old.value, value));
+        }
         if let Some(schema) = &self.version.schema {
             causes.extend(schema.problems(value, old.map(|old| &old.value)));
         }

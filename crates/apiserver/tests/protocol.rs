@@ -828,3 +828,37 @@ async fn a_namespace_goes_with_what_is_not_served_any_more() {
     }
     panic!("the namespace is still there");
 }
+
+#[tokio::test]
+async fn what_is_immutable_stays_as_it_is() {
+    let api = Api::new();
+    let secrets = MAPS.replace("configmaps", "secrets");
+    let secret = json!({"metadata": {"name": "s"}, "type": "a.b/c", "stringData": {"a": "1"}});
+    api.call("POST", &secrets, &secret).await;
+    let path = format!("{secrets}/s");
+    let other = json!({"type": "a.b/d"});
+    assert_eq!(api.call("PATCH", &path, &other).await.code, 422);
+    let untyped = json!({"metadata": {"name": "s"}, "stringData": {"a": "2"}});
+    let kept = api.call("PUT", &path, &untyped).await;
+    assert_eq!((kept.code, &kept.body["type"]), (200, &json!("a.b/c")));
+    let fixed = json!({"immutable": true});
+    assert_eq!(api.call("PATCH", &path, &fixed).await.code, 200);
+    for change in [
+        json!({"immutable": false}),
+        json!({"immutable": null}),
+        json!({"stringData": {"a": "3"}}),
+        json!({"data": null}),
+    ] {
+        let refused = api.call("PATCH", &path, &change).await;
+        assert_eq!(refused.code, 422, "{change}: {}", refused.body);
+    }
+    let labelled = json!({"metadata": {"labels": {"a": "b"}}});
+    assert_eq!(api.call("PATCH", &path, &labelled).await.code, 200);
+    let mut fixed = map("m");
+    fixed["immutable"] = true.into();
+    api.call("POST", MAPS, &fixed).await;
+    let change = json!({"binaryData": {"b": "MQ=="}});
+    let refused = api.call("PATCH", &format!("{MAPS}/m"), &change).await;
+    let why = "ConfigMap \"m\" is invalid: binaryData: Forbidden: field is immutable when `immutable` is set";
+    assert_eq!(refused.body["message"], why);
+}
