@@ -2,7 +2,8 @@
 //!
 //! Two rules for now: administrators may do everything, and a host may do what its agent needs and nothing that is
 //! another host's. Every decision is made here, at four points of a request: before it is done, when the object that it
-//! is about is found, when a new object is known, and when the old and the new state of one are known.
+//! is about is found, when a new object is known, and when the old and the new state of one are known. What goes through
+//! the agents' doors is decided before it is done.
 
 mod host;
 
@@ -90,6 +91,24 @@ pub(crate) fn check_changed(
         Identity::Host(_) if host::may_change(request, old, new) => Ok(()),
         Identity::Host(_) => Err(forbidden(identity, request)),
     }
+}
+
+/// Whether the author may open the door of that host.
+pub(crate) fn check_door(identity: &Identity, host: &str) -> Result<(), Failure> {
+    if *identity == Identity::Host(host.to_owned()) {
+        return Ok(());
+    }
+    let why = format!("only the agent of host {host:?} may open its door");
+    Err(Failure::new(403, "Forbidden", why))
+}
+
+/// Whether the author may ask agents through their doors.
+pub(crate) fn check_passed(identity: &Identity) -> Result<(), Failure> {
+    if matches!(identity, Identity::Admin(_)) {
+        return Ok(());
+    }
+    let why = "logs, exec and what agents tell are for administrators";
+    Err(Failure::new(403, "Forbidden", why))
 }
 
 fn forbidden(identity: &Identity, request: &Request) -> Failure {

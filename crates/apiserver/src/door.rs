@@ -24,7 +24,7 @@ use hyper::body::Incoming;
 
 pub use self::open::Doors;
 use self::route::Route;
-use crate::access::Identity;
+use crate::access::{self, Identity};
 use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::object::Object;
@@ -86,10 +86,7 @@ impl Service {
 
     /// Agrees to the upgrade, and makes a door of the connection once it is done.
     fn open(&self, host: &str, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
-        if self.identity != Identity::Host(host.to_owned()) {
-            let why = format!("only the agent of host {host:?} may open its door");
-            return Err(Failure::new(403, "Forbidden", why));
-        }
+        access::check_door(&self.identity, host)?;
         object(&self.server, "hosts", "", host)?;
         let asked = request
             .headers()
@@ -113,10 +110,7 @@ impl Service {
 
     /// Asks the agent, and gives what it answers.
     async fn pass(&self, request: Request<Incoming>) -> Result<Response<Incoming>, Failure> {
-        if !matches!(self.identity, Identity::Admin(_)) {
-            let why = "logs, exec and what agents tell are for administrators";
-            return Err(Failure::new(403, "Forbidden", why));
-        }
+        access::check_passed(&self.identity)?;
         let path = request.uri().path();
         let (host, path) = match Route::of(path).ok_or_else(Failure::no_such_path)? {
             Route::Door { .. } => return Err(Failure::no_such_path()),

@@ -166,9 +166,14 @@ struct Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// `None` if the path is not deep enough to name a resource.
+    /// `None` if the path is not deep enough to name a resource, or has an empty part: `/apis//v1/secrets` would name
+    /// the core group in a second way.
     fn of(path: &'a str) -> Option<Self> {
-        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let path = path.strip_prefix('/')?;
+        let parts: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
+        if parts.contains(&"") {
+            return None;
+        }
         let (group, version, rest) = match parts.as_slice() {
             ["api", version, rest @ ..] => ("", *version, rest),
             ["apis", group, version, rest @ ..] => (*group, *version, rest),

@@ -186,6 +186,8 @@ async fn a_host_reads_what_is_its_own() {
         get(format!("{core}/configmaps/settings-secret"), 403),
         get(format!("{core}/secrets/settings-secret"), 200),
         get(format!("{core}/secrets"), 403),
+        get("/apis//v1/namespaces/default/secrets".to_owned(), 404),
+        get("//api/v1/namespaces/default/secrets".to_owned(), 404),
         get(format!("{GROUP}/services"), 403),
         get("/version".to_owned(), 200),
     ];
