@@ -239,3 +239,20 @@ fn what_is_not_structural_is_refused() {
         assert!(error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn whole_numbers_become_integers() {
+    let schema = schema(json!({"type": "object", "properties": {
+        "n": {"type": "integer"}, "amount": {"x-kubernetes-int-or-string": true}, "x": {"type": "number"},
+    }}));
+    let mut value = object(json!({"n": 2.0, "amount": -3.0, "x": 4.0}));
+    schema.fill(&mut value);
+    assert_eq!(value["spec"].to_string(), r#"{"amount":-3,"n":2,"x":4.0}"#);
+    for odd in [json!(0.5), json!(1e30)] {
+        let problems = problems(&schema, json!({"n": odd}));
+        assert!(
+            problems[0].contains("must be of type integer"),
+            "{problems:?}"
+        );
+    }
+}

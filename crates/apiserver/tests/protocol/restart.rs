@@ -1,0 +1,94 @@
+//! What is there again after a restart, and in which form.
+
+use apiserver::Server;
+use apiserver::store::redb::Redb;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{Api, MAPS, WIDGETS, crds, widget};
+
+/// A server over the store in that folder.
+fn open(folder: &TempDir, crds: Vec<CustomResourceDefinition>) -> Api {
+    let storage = Redb::open(&folder.path().join("objects")).expect("a store");
+    let server = Server::builder().crds(crds).storage(storage).build();
+    Api(server.expect("a server"))
+}
+
+#[tokio::test]
+async fn a_restart_on_disk_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let api = open(&folder, crds());
+    let writes = (0..200).map(|n| {
+        let api = &api;
+        async move {
+            api.call("POST", WIDGETS, &widget(&format!("w{n}"), "h"))
+                .await
+                .code
+        }
+    });
+    let codes = futures::future::join_all(writes).await;
+    assert!(codes.iter().all(|code| *code == 201));
+    api.call("DELETE", &format!("{WIDGETS}/w7"), &Value::Null)
+        .await;
+    let (before, revision) = (api.0.objects(), api.0.revision());
+    drop(api);
+    let api = open(&folder, crds());
+    assert_eq!(api.0.objects(), before);
+    assert_eq!(api.0.revision(), revision);
+    let old = api
+        .watch(&format!("{WIDGETS}?watch=true&resourceVersion=1"))
+        .await;
+    assert_eq!(
+        old[0]["object"]["code"], 410,
+        "what was before the restart cannot be watched"
+    );
+}
+
+#[tokio::test]
+async fn stored_objects_follow_their_schema() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let api = open(&folder, crds());
+    assert_eq!(api.call("POST", WIDGETS, &widget("a", "h")).await.code, 201);
+    drop(api);
+    let mut newer = serde_json::to_value(crds()).expect("definitions");
+    let fields = "/0/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    let fields = newer.pointer_mut(fields).expect("a schema");
+    fields["colour"] = json!({"type": "string", "default": "red"});
+    fields.as_object_mut().expect("fields").remove("size");
+    let api = open(&folder, serde_json::from_value(newer).expect("definitions"));
+    let path = format!("{WIDGETS}/a");
+    let read = api.get(&path).await.body;
+    assert_eq!(read["spec"], json!({"host": "h", "colour": "red"}));
+    let held = json!({"metadata": {"finalizers": ["a.b/c"]}});
+    let held = api.call("PATCH", &path, &held).await.body;
+    assert_eq!(
+        held["metadata"]["generation"], 1,
+        "nobody wants anything else"
+    );
+}
+
+#[tokio::test]
+async fn a_namespace_goes_with_what_is_not_served_any_more() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let api = open(&folder, crds());
+    let shop = json!({"metadata": {"name": "shop"}});
+    api.call("POST", "/api/v1/namespaces", &shop).await;
+    let mut held = widget("a", "h");
+    held["metadata"]["finalizers"] = json!(["a.b/c"]);
+    let widgets = WIDGETS.replace("default", "shop");
+    assert_eq!(api.call("POST", &widgets, &held).await.code, 201);
+    drop(api);
+    let api = open(&folder, Vec::new());
+    let path = "/api/v1/namespaces/shop";
+    assert_eq!(api.call("DELETE", path, &Value::Null).await.code, 200);
+    // What an answered write made garbage goes right after it, on the thread of the store.
+    for _ in 0..64 {
+        if api.get(path).await.code == 404 {
+            return;
+        }
+        let later = json!({"metadata": {"generateName": "m-"}});
+        assert_eq!(api.call("POST", MAPS, &later).await.code, 201);
+    }
+    panic!("the namespace is still there");
+}
