@@ -17,7 +17,6 @@ use api::{
     Error, ErrorKind, Network, NetworkDomain, Result, Service, ServiceFunctionChain, Workload,
     condition,
 };
-use kube::ResourceExt;
 use runtime::{
     Child, Ctx, Kind, Kinds, Never, ObjectRef, Plan, Reconciler, Report, Wait, deleting,
 };

@@ -137,7 +137,12 @@ struct Parts {
 async fn run(parts: Parts) {
     let host = &parts.name;
     let controllers = Runtime::new(parts.client.clone(), parts.clock);
-    let controllers = mco::agent(controllers, host, parts.machine, parts.router.clone());
+    let controllers = mco::agent(
+        controllers,
+        host,
+        parts.machine.clone(),
+        parts.router.clone(),
+    );
     let controllers = wdm::agent(controllers, host, parts.containers.clone());
     let controllers = tcm::agent(controllers, host, parts.router.clone());
     let forgotten = Notify::new();

@@ -44,7 +44,9 @@ fn walk(of: &str, folder: &Path, page: &mut String) -> Result<()> {
         } else if path.extension().is_some_and(|ending| ending == "rs") {
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
-            read(&text).iter().for_each(|reasons| print(of, reasons, page));
+            read(&text)
+                .iter()
+                .for_each(|reasons| print(of, reasons, page));
         }
     }
     Ok(())
