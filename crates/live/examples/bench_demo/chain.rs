@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use api::{AVAILABLE, Network, ServiceFunctionChain, Workload};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::groma::Groma;
 use crate::rounds::{answer, millis, until};
@@ -21,7 +21,7 @@ pub async fn first_answer(groma: &Groma) -> Result<f64> {
     let chains: Api<ServiceFunctionChain> = Api::default_namespaced(client.clone());
     let address = workload(&client).await?;
     let users = groma.users()?;
-    let chain = typed(json!({
+    let chain = serde_json::from_value(json!({
         "apiVersion": "groma.dev/v1alpha1", "kind": "ServiceFunctionChain",
         "metadata": {"name": "bench"},
         "spec": {"network": "bench", "from": {"users": {"sites": ["madrid"]}}, "to": "bench"},
@@ -37,13 +37,13 @@ pub async fn first_answer(groma: &Groma) -> Result<f64> {
 /// An application in Valencia, as soon as it is available; where it serves.
 async fn workload(client: &Client) -> Result<SocketAddr> {
     let networks: Api<Network> = Api::default_namespaced(client.clone());
-    let network = typed(json!({
+    let network = serde_json::from_value(json!({
         "apiVersion": "groma.dev/v1alpha1", "kind": "Network", "metadata": {"name": "bench"},
         "spec": {"prefix": "fd20:ffff::/64", "domain": "backbone"},
     }))?;
     networks.create(&PostParams::default(), &network).await?;
     let workloads: Api<Workload> = Api::default_namespaced(client.clone());
-    let workload = typed(json!({
+    let workload = serde_json::from_value(json!({
         "apiVersion": "groma.dev/v1alpha1", "kind": "Workload", "metadata": {"name": "bench"},
         "spec": {
             "artefacts": [{"form": "container", "image": "layout:http-app"}],
@@ -75,8 +75,4 @@ async fn remove(client: &Client) -> Result<()> {
     until(async || Ok(workloads.get_opt("bench").await?.is_none())).await?;
     networks.delete("bench", &how).await?;
     until(async || Ok(networks.get_opt("bench").await?.is_none())).await
-}
-
-fn typed<K: serde::de::DeserializeOwned>(document: Value) -> Result<K> {
-    Ok(serde_json::from_value(document)?)
 }

@@ -12,8 +12,11 @@ use super::Runtime;
 use crate::object::{KindName, Object, ObjectRef, version};
 use crate::watch::{self, Seen, Watch};
 
-/// Changes that wake all objects of a kind are gathered for this time.
-const BURST: Duration = Duration::from_millis(200);
+/// Changes that wake all objects of a kind are gathered for this time for each object that they wake, so that a few are
+/// woken at once and many are not woken all the time.
+const GATHER_EACH: Duration = Duration::from_millis(1);
+const GATHER_MIN: Duration = Duration::from_millis(10);
+const GATHER_MAX: Duration = Duration::from_secs(1);
 
 /// Reconcilers all of whose objects are to be woken, and when.
 #[derive(Default)]
@@ -24,11 +27,13 @@ impl Bursts {
         self.0.values().min().copied()
     }
 
-    fn begin(&mut self, worker: usize) {
+    fn begin(&mut self, worker: usize, count: impl FnOnce() -> usize) {
         // The first change sets the time, so that a steady stream of changes cannot put it off for ever.
-        self.0
-            .entry(worker)
-            .or_insert_with(|| Instant::now() + BURST);
+        self.0.entry(worker).or_insert_with(|| {
+            let n_woken = u32::try_from(count()).unwrap_or(u32::MAX);
+            let gather = GATHER_EACH.saturating_mul(n_woken);
+            Instant::now() + gather.clamp(GATHER_MIN, GATHER_MAX)
+        });
     }
 
     fn take_due(&mut self) -> Vec<usize> {
@@ -126,7 +131,9 @@ impl Runtime {
                     .changed(&(worker, name.clone()), object.as_deref());
             }
             if entry.kinds.waking_all.contains(&name.kind) {
-                self.bursts.begin(worker);
+                let cache = self.ctx.cache();
+                self.bursts
+                    .begin(worker, || cache.of_kind(&entry.kind, None).count());
             }
             let mappings = entry
                 .kinds
