@@ -121,7 +121,7 @@ impl Reconciler for HostReconciler {
     }
 
     fn changes(&self, ctx: &Ctx) -> BoxStream<'static, ObjectRef> {
-        self.leases.clone().watch(ctx.client())
+        self.leases.clone().watch(ctx.clone())
     }
 }
 

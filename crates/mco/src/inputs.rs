@@ -10,12 +10,13 @@ use api::{Host, Link, Placement, Provider, ResourcePool, Result, Site};
 use kube::ResourceExt;
 use runtime::{Ctx, Kind, ObjectRef};
 
+use crate::host::Leases;
 use crate::ledger::Ledger;
 
 /// Builds snapshots and keeps the last one.
-#[derive(Default)]
 pub(crate) struct Inputs {
     ledger: Arc<Ledger>,
+    leases: Arc<Leases>,
     last: Mutex<Option<(Mark, Arc<Snapshot>)>>,
     /// Workloads whose group found no place, and on what.
     refused: Mutex<BTreeMap<ObjectRef, Mark>>,
@@ -33,9 +34,10 @@ pub(crate) struct View {
 type Mark = (u64, u64);
 
 impl Inputs {
-    pub fn new(ledger: Arc<Ledger>) -> Self {
+    pub fn new(ledger: Arc<Ledger>, leases: Arc<Leases>) -> Self {
         Self {
             ledger,
+            leases,
             last: Mutex::default(),
             refused: Mutex::default(),
         }
@@ -43,6 +45,10 @@ impl Inputs {
 
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    pub fn leases(&self) -> &Leases {
+        &self.leases
     }
 
     /// Everything as it is known now.

@@ -42,7 +42,8 @@ use crate::workload_record::WorkloadRecordKeeper;
 
 /// Adds what runs with the control plane.
 pub fn control_plane(runtime: Runtime) -> Runtime {
-    orchestration(repository(runtime, Arc::new(Leases::new(SILENCE_MAX))))
+    let leases = Arc::new(Leases::new(SILENCE_MAX));
+    orchestration(repository(runtime, leases.clone()), leases)
 }
 
 /// Adds what runs with the agent of a host: it sees only that Host.
@@ -70,9 +71,9 @@ fn repository(runtime: Runtime, leases: Arc<Leases>) -> Runtime {
 }
 
 /// The kinds that are decided about and what becomes of them.
-fn orchestration(runtime: Runtime) -> Runtime {
+fn orchestration(runtime: Runtime, leases: Arc<Leases>) -> Runtime {
     runtime
-        .add(WorkloadReconciler::new(Arc::default()))
+        .add(WorkloadReconciler::new(Arc::default(), leases))
         .add(WorkloadRecordKeeper)
         .add(PlacementReconciler)
 }

@@ -28,6 +28,7 @@ use serde::Serialize;
 pub(crate) use drain::replaced;
 pub use group::placement_name;
 
+use crate::host::Leases;
 use crate::inputs::Inputs;
 use crate::ledger::Ledger;
 use crate::placement::deployment_name;
@@ -41,9 +42,9 @@ pub(crate) struct WorkloadReconciler {
 }
 
 impl WorkloadReconciler {
-    /// Decides with this ledger.
-    pub fn new(ledger: Arc<Ledger>) -> Self {
-        let inputs = Arc::new(Inputs::new(ledger));
+    /// Decides with this ledger, and gives hosts up by these Leases.
+    pub fn new(ledger: Arc<Ledger>, leases: Arc<Leases>) -> Self {
+        let inputs = Arc::new(Inputs::new(ledger, leases));
         Self { inputs }
     }
 }

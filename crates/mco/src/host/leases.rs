@@ -1,7 +1,7 @@
 //! Judges hosts by how long this process has seen their Leases stand still.
 //!
 //! Clocks of hosts are never compared, and a restart evicts nobody: what counts is the time since this process last
-//! saw a renewal, or first saw the Lease. A watch that is broken judges nobody, and before a host is called silent the
+//! saw a renewal, or first saw the Lease; who asks since when a host cannot be seen is told no earlier time. A watch that is broken judges nobody, and before a host is called silent the
 //! API is asked once more, so that a watch that hangs without an error judges nobody either.
 //! Hints are given only when the judgement of a host changes, so that 10,000 hosts that renew cost no pass.
 
@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use api::{Host, SYSTEM_NAMESPACE};
 use futures::stream::{BoxStream, StreamExt, unfold};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::runtime::watcher::{self, watcher};
-use kube::{Api, Client, ResourceExt};
-use runtime::ObjectRef;
+use kube::{Api, ResourceExt};
+use runtime::{Ctx, ObjectRef};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
@@ -44,8 +45,8 @@ pub struct Leases {
 
 #[derive(Default)]
 struct State {
-    /// Whether a list was ever complete.
-    listed: bool,
+    /// When a list was first complete.
+    listed: Option<Timestamp>,
     /// Whether the watch is open, so that silence means something.
     sees: bool,
     hosts: BTreeMap<String, Heard>,
@@ -59,12 +60,14 @@ struct State {
 struct Heard {
     renewed: Option<MicroTime>,
     deadline: Instant,
-    silent: bool,
+    /// When it was called silent, if it was.
+    silent: Option<Timestamp>,
 }
 
 type Events = BoxStream<'static, watcher::Result<watcher::Event<Lease>>>;
 
 struct Watch {
+    ctx: Ctx,
     leases: Arc<Leases>,
     api: Api<Lease>,
     events: Events,
@@ -86,17 +89,28 @@ impl Leases {
         loop {
             // Made before the look, so that the end of the list is not missed.
             let listed = self.listed.notified();
-            if self.state().listed {
+            if self.state().listed.is_some() {
                 return self.state().sign(host);
             }
             listed.await;
         }
     }
 
+    /// Since when this process cannot see a host: since it called the host silent, or for one without a Lease since it
+    /// could tell that.
+    pub(crate) fn unseen_since(&self, host: &str) -> Option<Timestamp> {
+        let state = self.state();
+        match state.hosts.get(host) {
+            Some(heard) => heard.silent,
+            None => state.listed,
+        }
+    }
+
     /// Watches all Leases; yields each host whose sign changes.
-    pub fn watch(self: Arc<Self>, client: Client) -> BoxStream<'static, ObjectRef> {
-        let api = Api::namespaced(client, SYSTEM_NAMESPACE);
+    pub fn watch(self: Arc<Self>, ctx: Ctx) -> BoxStream<'static, ObjectRef> {
+        let api = Api::namespaced(ctx.client(), SYSTEM_NAMESPACE);
         let watch = Watch {
+            ctx,
             leases: self,
             events: open(&api),
             api,
@@ -138,7 +152,7 @@ impl Watch {
     }
 
     fn take(&mut self, event: watcher::Event<Lease>) {
-        let silence_max = self.leases.silence_max;
+        let (silence_max, now) = (self.leases.silence_max, self.ctx.now());
         let mut state = self.leases.state();
         match event {
             watcher::Event::Init => state.listing.clear(),
@@ -147,7 +161,7 @@ impl Watch {
                 self.changed.extend(state.heard(&lease, silence_max));
             }
             watcher::Event::InitDone => {
-                self.changed.extend(state.end_list(silence_max));
+                self.changed.extend(state.end_list(silence_max, now));
                 self.leases.listed.notify_waiters();
             }
             watcher::Event::Apply(lease) => self.changed.extend(state.heard(&lease, silence_max)),
@@ -177,7 +191,7 @@ impl Watch {
             self.broken("it is behind the API").await;
             return;
         }
-        let silent = self.leases.state().silence_due();
+        let silent = self.leases.state().silence_due(self.ctx.now());
         self.changed.extend(silent);
     }
 }
@@ -186,7 +200,7 @@ impl State {
     fn sign(&self, host: &str) -> Sign {
         match self.hosts.get(host) {
             None => Sign::Never,
-            Some(heard) if heard.silent => Sign::Silent,
+            Some(heard) if heard.silent.is_some() => Sign::Silent,
             Some(_) => Sign::Alive,
         }
     }
@@ -210,7 +224,7 @@ impl State {
         let heard = Heard {
             renewed,
             deadline,
-            silent: false,
+            silent: None,
         };
         self.hosts.insert(host.to_owned(), heard);
     }
@@ -222,7 +236,7 @@ impl State {
     }
 
     /// While the watch was broken nothing could be heard, so the time of all who were not silent begins anew.
-    fn end_list(&mut self, silence_max: Duration) -> Vec<String> {
+    fn end_list(&mut self, silence_max: Duration, now: Timestamp) -> Vec<String> {
         let listed = std::mem::take(&mut self.listing);
         let known: Vec<String> = self.hosts.keys().cloned().collect();
         let (kept, lost): (Vec<String>, Vec<String>) =
@@ -237,7 +251,8 @@ impl State {
             let renewed = self.hosts.get(host).and_then(|heard| heard.renewed.clone());
             self.set(host, renewed, Instant::now() + silence_max);
         }
-        (self.listed, self.sees) = (true, true);
+        self.listed.get_or_insert(now);
+        self.sees = true;
         lost
     }
 
@@ -263,16 +278,15 @@ impl State {
         }
     }
 
-    fn silence_due(&mut self) -> Vec<String> {
-        let now = Instant::now();
+    fn silence_due(&mut self, now: Timestamp) -> Vec<String> {
         let mut silent = Vec::new();
         while let Some((deadline, host)) = self.deadlines.first().cloned() {
-            if deadline > now {
+            if deadline > Instant::now() {
                 break;
             }
             self.deadlines.pop_first();
             if let Some(heard) = self.hosts.get_mut(&host) {
-                heard.silent = true;
+                heard.silent = Some(now);
             }
             silent.push(host);
         }
@@ -292,6 +306,7 @@ mod tests {
     use super::*;
 
     const MAX: Duration = Duration::from_secs(6);
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn lease(host: &str, second: i64) -> Lease {
         let time = jiff::Timestamp::from_second(second).unwrap();
@@ -310,7 +325,7 @@ mod tests {
             state.listing.insert((*host).to_owned());
             state.heard(&lease(host, 1), MAX);
         }
-        state.end_list(MAX);
+        state.end_list(MAX, NOW);
         state
     }
 
@@ -325,12 +340,12 @@ mod tests {
         );
         assert_eq!(state.heard(&lease("b", 1), MAX), None, "not renewed");
         advance(Duration::from_secs(1)).await;
-        assert_eq!(state.silence_due(), ["b"]);
+        assert_eq!(state.silence_due(NOW), ["b"]);
         assert_eq!(
             (state.sign("a"), state.sign("b")),
             (Sign::Alive, Sign::Silent)
         );
-        assert_eq!(state.silence_due(), [] as [String; 0], "told once");
+        assert_eq!(state.silence_due(NOW), [] as [String; 0], "told once");
         assert_eq!(
             state.heard(&lease("b", 2), MAX).as_deref(),
             Some("b"),
@@ -346,21 +361,21 @@ mod tests {
         advance(Duration::from_secs(60)).await;
         assert_eq!(state.next_deadline(), None);
         state.listing.insert("a".into());
-        assert_eq!(state.end_list(MAX), [] as [String; 0]);
+        assert_eq!(state.end_list(MAX, NOW), [] as [String; 0]);
         assert_eq!(
-            state.silence_due(),
+            state.silence_due(NOW),
             [] as [String; 0],
             "its time began anew"
         );
         advance(MAX).await;
-        assert_eq!(state.silence_due(), ["a"]);
+        assert_eq!(state.silence_due(NOW), ["a"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_that_is_gone_is_no_sign() {
         let mut state = listed(&["a", "b"]);
         state.listing.insert("b".into());
-        assert_eq!(state.end_list(MAX), ["a"]);
+        assert_eq!(state.end_list(MAX, NOW), ["a"]);
         assert_eq!(state.sign("a"), Sign::Never);
         assert_eq!(state.gone("b").as_deref(), Some("b"));
         assert_eq!(state.next_deadline(), None);

@@ -1,6 +1,7 @@
 //! Two groups want the last room, the process is killed again and again: never do both get it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api::mco::AssignmentState;
 use api::{Host, Placement, Quantity, Workload};
@@ -9,6 +10,7 @@ use runtime::Runtime;
 use super::players::Agents;
 use super::process::{Ground, Process};
 use super::world::*;
+use crate::host::{Leases, SILENCE_MAX};
 use crate::orchestration;
 
 /// Seeds that are tried with `GROMA_LAWS=all`, and without.
@@ -36,7 +38,8 @@ fn random(state: &mut u64) -> u64 {
 }
 
 fn start(ground: &Ground, last: usize) -> Process {
-    let build = |runtime: Runtime| Agents::default().play(orchestration(runtime));
+    let leases = Arc::new(Leases::new(SILENCE_MAX));
+    let build = |runtime: Runtime| Agents::default().play(orchestration(runtime, leases));
     ground.start(last, build)
 }
 

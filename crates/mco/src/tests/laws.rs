@@ -65,7 +65,9 @@ fn fixtures() -> Vec<Value> {
 }
 
 fn orchestrated(objects: Vec<Value>, edits: Vec<Value>) -> Case<Agents> {
-    let build = |runtime: Runtime, agents: &Agents| agents.play(orchestration(runtime));
+    let build = |runtime: Runtime, agents: &Agents| {
+        agents.play(orchestration(runtime, Arc::new(Leases::new(NO_SILENCE))))
+    };
     Case {
         fixtures: fixtures(),
         objects,

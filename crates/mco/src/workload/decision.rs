@@ -314,7 +314,8 @@ impl Case<'_> {
         Ok(lost)
     }
 
-    /// When the host of an assignment is given up, if it cannot be seen and the workload has a rule for that.
+    /// When the host of an assignment is given up, if it cannot be seen and the workload has a rule for that. What the
+    /// Host says may be the word of an earlier process, so the rule counts no time before this one could not see it.
     fn given_up(&self, assignment: &Assignment) -> Result<Option<Timestamp>> {
         let mut members = self.group.living();
         let member = members.find(|member| member.name_any() == assignment.workload.name());
@@ -323,9 +324,11 @@ impl Case<'_> {
         let status = host.as_ref().and_then(|host| host.status.as_ref());
         let ready = status.and_then(|status| status.conditions.get(READY));
         let unseen = ready.filter(|ready| ready.reason == UNREACHABLE);
-        Ok(match (rule, unseen) {
-            (Some(rule), Some(unseen)) => {
-                Some(unseen.last_transition_time.0 + Duration::from(rule))
+        let since = self.inputs.leases().unseen_since(assignment.host.name());
+        Ok(match (rule, unseen, since) {
+            (Some(rule), Some(unseen), Some(since)) => {
+                let since = since.max(unseen.last_transition_time.0);
+                Some(since + Duration::from(rule))
             }
             _ => None,
         })
