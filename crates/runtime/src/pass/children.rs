@@ -112,7 +112,10 @@ impl<'a> Family<'a> {
                 .list(&only)
                 .await
                 .map_err(failed(format!("list children of kind {kind}")))?;
-            found.extend(list.into_iter().map(|child| Existing {
+            // Only the owner references make a child: a label may have been copied, and an orphan keeps it.
+            let own = |meta: &ObjectMeta| owner_uids(meta).any(|uid| uid == self.parent.uid);
+            let children = list.into_iter().filter(|child| own(&child.metadata));
+            found.extend(children.map(|child| Existing {
                 name: ObjectRef {
                     kind: kind.clone(),
                     namespace: child.metadata.namespace.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use api::{Conditions, READY, Result};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, PostParams, PropagationPolicy};
 use kube::{CustomResourceExt, ResourceExt};
 use runtime::{Clock, Ctx, Kinds, Never, ObjectRef, Plan, Reconciler, Report, Runtime, Wait};
 use serde_json::json;
@@ -279,6 +279,56 @@ async fn a_forgotten_child_goes_without_its_executor() {
         .unwrap();
     process.until_gone::<Parent>("p").await;
     process.until_gone::<Child>("p-0").await;
+}
+
+fn two_children() -> Parent {
+    let spec = ParentSpec {
+        replicas: 2,
+        size: 1,
+    };
+    placed(Parent::new("p", spec))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_of_a_child_outlives_the_parent() {
+    let process = Process::start(|runtime| runtime.add(ParentReconciler));
+    process.create(&two_children()).await;
+    let mut copy = process.until::<Child>("p-0", |_| true).await;
+    copy.metadata = kube::core::ObjectMeta {
+        name: Some("copy".into()),
+        namespace: copy.metadata.namespace,
+        labels: copy.metadata.labels,
+        ..Default::default()
+    };
+    process.create(&copy).await;
+    let parents = process.api::<Parent>();
+    parents.delete("p", &DeleteParams::default()).await.unwrap();
+    process.until_gone::<Parent>("p").await;
+    process.until_gone::<Child>("p-0").await;
+    process.calm().await;
+    process.until::<Child>("copy", |_| true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn orphans_outlive_the_parent() {
+    let process = Process::start(|runtime| runtime.add(ParentReconciler));
+    process.create(&two_children()).await;
+    for name in ["p-0", "p-1"] {
+        process.until::<Child>(name, |_| true).await;
+    }
+    process.calm().await;
+    let orphaning = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Orphan),
+        ..DeleteParams::default()
+    };
+    let parents = process.api::<Parent>();
+    parents.delete("p", &orphaning).await.unwrap();
+    process.until_gone::<Parent>("p").await;
+    process.calm().await;
+    for name in ["p-0", "p-1"] {
+        let alone = |child: &Child| child.owner_references().is_empty();
+        process.until::<Child>(name, alone).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
