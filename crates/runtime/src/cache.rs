@@ -93,6 +93,12 @@ impl Cache {
         self.unreadable.insert(name.clone());
     }
 
+    /// Drops the mark of objects of a kind that a complete list does not call unreadable: it was their last sign of life.
+    pub fn keep_unreadable(&mut self, kind: &KindName, listed: &BTreeSet<ObjectRef>) {
+        self.unreadable
+            .retain(|name| name.kind != *kind || listed.contains(name));
+    }
+
     pub fn is_unreadable(&self, name: &ObjectRef) -> bool {
         self.unreadable.contains(name)
     }
@@ -120,5 +126,25 @@ impl Cache {
                 let meta = object.metadata();
                 meta.deletion_timestamp.is_none() && meta.uid.as_deref() == Some(owner.uid.as_str())
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+
+    use super::*;
+
+    #[test]
+    fn what_a_complete_list_lacks_is_not_unreadable_any_more() {
+        let mut cache = Cache::default();
+        let [gone, stays] = ["gone", "stays"].map(|name| ObjectRef::new::<ConfigMap>(None, name));
+        let other = ObjectRef::new::<Secret>(None, "gone");
+        for name in [&gone, &stays, &other] {
+            cache.set_unreadable(name);
+        }
+        cache.keep_unreadable(&KindName::of::<ConfigMap>(), &[stays.clone()].into());
+        let unreadable = [&gone, &stays, &other].map(|name| cache.is_unreadable(name));
+        assert_eq!(unreadable, [false, true, true]);
     }
 }

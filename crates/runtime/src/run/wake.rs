@@ -103,6 +103,7 @@ impl Runtime {
         for name in gone {
             self.changed(name, None);
         }
+        self.ctx.cache_mut().keep_unreadable(kind, &list.unreadable);
         for (name, object) in list.objects {
             self.changed(name, Some(object));
         }
