@@ -1,4 +1,4 @@
-//! Turns what the API client says into the workspace's error.
+//! Turns what the API client says into the workspace's error; why the API refused an object is shown to the user.
 
 use std::fmt::Display;
 
@@ -12,6 +12,16 @@ pub fn failed(what: impl Display) -> impl FnOnce(kube::Error) -> Error {
             kube::Error::SerdeError(_) => ErrorKind::Internal,
             _ => ErrorKind::Unavailable,
         };
-        Error::caused(kind, format!("cannot {what}"), error)
+        match error {
+            kube::Error::Api(status) if shown(kind) => {
+                Error::new(kind, format!("cannot {what}: {}", status.message))
+            }
+            error => Error::caused(kind, format!("cannot {what}"), error),
+        }
     }
+}
+
+/// Whether the API's own words say what to do about it: it refused the object that a user's spec led to.
+fn shown(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Invalid | ErrorKind::Forbidden)
 }
