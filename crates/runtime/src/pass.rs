@@ -123,6 +123,9 @@ async fn act<R: Reconciler>(
     object: &R::Object,
     look: &Look<R>,
 ) -> Result<End> {
+    if let Some(refused) = look.plan.refused.clone().filter(|_| !deleting(object)) {
+        return Err(refused);
+    }
     for change in &look.changes {
         children::write(ctx, change).await?;
     }

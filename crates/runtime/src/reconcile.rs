@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Display};
 
-use api::Result;
+use api::{Error, Result};
 use futures::stream::{BoxStream, StreamExt, pending};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -95,6 +95,9 @@ pub struct Plan<S> {
     /// Children that are being deleted and whose executor is declared dead: the finalizer of their kind's owner is
     /// taken off them before anything else, also while the parent is being deleted.
     pub forgotten: Vec<ObjectRef>,
+    /// Why the spec cannot work, though there is something to report: nothing else of the plan counts, all that exists
+    /// stays as it is, and the pass fails with this. Ignored while the object is being deleted.
+    pub refused: Option<Error>,
 }
 
 impl<S> Default for Plan<S> {
@@ -104,6 +107,7 @@ impl<S> Default for Plan<S> {
             steps: Vec::new(),
             waits: Vec::new(),
             forgotten: Vec::new(),
+            refused: None,
         }
     }
 }

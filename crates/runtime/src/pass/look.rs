@@ -26,6 +26,13 @@ pub(super) async fn look<R: Reconciler>(
 ) -> Result<Look<R>> {
     let observed = reconciler.observe(ctx, object).await?;
     let mut plan = reconciler.plan(object, &observed);
+    if !deleting(object) && plan.refused.is_some() {
+        return Ok(Look {
+            observed,
+            plan,
+            changes: Vec::new(),
+        });
+    }
     let stages = deleting(object).then(|| unwant_children(&mut plan));
     let mut kinds = Kinds::default();
     R::uses(&mut kinds);

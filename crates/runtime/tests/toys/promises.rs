@@ -332,6 +332,69 @@ async fn orphans_outlive_the_parent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refused_plan_leaves_all_as_it_is_and_is_reported() {
+    let process = Process::start(|runtime| runtime.add(Picky));
+    process.create(&two_children()).await;
+    process.until::<Child>("p-1", |_| true).await;
+    let patch = json!({"spec": {"replicas": 0}});
+    process.merge::<Parent>("p", patch).await;
+    let refused = |parent: &Parent| {
+        let status = parent.status.as_ref();
+        status.is_some_and(|status| {
+            let said = says(Some(&status.conditions), READY);
+            said == Some(("False".into(), "Invalid".into())) && status.ready == 7
+        })
+    };
+    process.until::<Parent>("p", refused).await;
+    process.calm().await;
+    process.until::<Child>("p-1", |_| true).await;
+    let parents = process.api::<Parent>();
+    parents.delete("p", &DeleteParams::default()).await.unwrap();
+    process.until_gone::<Parent>("p").await;
+    process.until_gone::<Child>("p-1").await;
+}
+
+/// Refuses parents without children.
+struct Picky;
+
+impl Reconciler for Picky {
+    type Object = Parent;
+    type Observed = ();
+    type Step = Never;
+    type Status = ParentStatus;
+
+    fn uses(kinds: &mut Kinds) {
+        kinds.owns::<Child>();
+    }
+
+    async fn observe(&self, _: &Ctx, _: &Parent) -> Result<()> {
+        Ok(())
+    }
+
+    fn plan(&self, parent: &Parent, (): &()) -> Plan<Never> {
+        let replicas = parent.spec.replicas;
+        let refused = || api::Error::new(api::ErrorKind::Invalid, "replicas is 0");
+        Plan {
+            children: (0..replicas).map(|i| wanted(parent, i, 1)).collect(),
+            refused: (replicas == 0).then(refused),
+            ..Plan::default()
+        }
+    }
+
+    async fn act(&self, _: &Ctx, _: &Parent, step: &Never) -> Result<()> {
+        match *step {}
+    }
+
+    fn report(&self, _: &Parent, (): &()) -> Report<ParentStatus> {
+        ParentStatus {
+            ready: 7,
+            conditions: Conditions::default(),
+        }
+        .into()
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_object_that_does_not_parse_is_skipped_and_counted() {
     // A newer schema, under which a size may be a word.
     let mut newer = serde_json::to_value(Parent::crd()).unwrap();
