@@ -53,7 +53,7 @@ impl Inputs {
 
     /// Everything as it is known now.
     pub fn view(&self, ctx: &Ctx) -> Result<View> {
-        self.ledger.follow(&ctx.list::<Placement>(None)?);
+        self.ledger.follow(|| ctx.list::<Placement>(None))?;
         let (revision, reserved) = self.ledger.reserved();
         let inventory = Inventory {
             sites: ctx.list::<Site>(None)?,

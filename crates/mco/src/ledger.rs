@@ -4,15 +4,18 @@
 //! that are written but not yet seen. A decision names the revision of the ledger it was taken on; it is refused when
 //! any host that it names has moved since. Nothing is stored: at start it is rebuilt from the Placements.
 //!
-//! A booking stands on the version of the Placement that it replaces. Since a write names that version too, at most one
-//! booking on a version can succeed, and once another version is seen all bookings on the old one are settled.
+//! A booking stands on the generation of the Placement that it replaces. Since a write names the version that it replaces,
+//! at most one booking on a generation can succeed, and once another generation is seen all bookings on the old one are
+//! settled. A version alone tells less: a status that is written settles nothing, the booking may still be on its way.
+//! A booking that came to nothing is struck out by the workload that booked it, and by nobody else: only its own passes
+//! know that no write of it is under way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use api::mco::{Assignment, PlacementSpec};
-use api::{Host, Placement, Ref, Resources};
+use api::{Host, Placement, Ref, Resources, Result};
 use runtime::ObjectRef;
 
 /// What is reserved, and what was decided and is not yet seen.
@@ -38,11 +41,18 @@ struct Room {
 #[derive(Default)]
 struct Account {
     seen: Option<Arc<Placement>>,
-    booked: Vec<PlacementSpec>,
+    booked: Vec<Booking>,
 }
 
-/// A version of a Placement, or none while it does not exist.
-type Version = Option<(String, String)>;
+/// A decision, and the workload that is to write it.
+#[derive(Clone)]
+struct Booking {
+    by: ObjectRef,
+    spec: PlacementSpec,
+}
+
+/// A generation of a Placement, or none while it does not exist.
+type Generation = Option<(String, i64)>;
 
 /// A host moved since the decision was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,9 +65,11 @@ impl fmt::Display for Moved {
 }
 
 impl Ledger {
-    /// Takes all Placements as the watch shows them now.
-    pub fn follow(&self, placements: &[Arc<Placement>]) {
+    /// Takes all Placements as the watch shows them now. They are listed under the ledger's lock: an older list may never
+    /// be followed after a newer one.
+    pub fn follow(&self, list: impl FnOnce() -> Result<Vec<Arc<Placement>>>) -> Result<()> {
         let mut books = self.books();
+        let placements = list()?;
         let seen: BTreeMap<ObjectRef, &Arc<Placement>> = placements
             .iter()
             .map(|placement| (ObjectRef::of(&**placement), placement))
@@ -66,6 +78,7 @@ impl Ledger {
         for name in known.iter().chain(seen.keys()) {
             books.see(name, seen.get(name).copied());
         }
+        Ok(())
     }
 
     /// The revision, and what is reserved on each host.
@@ -81,8 +94,14 @@ impl Ledger {
         self.books().revision
     }
 
-    /// Books a decision that was taken at a revision and is to replace what was seen of the Placement.
-    pub fn book(&self, name: &ObjectRef, spec: &PlacementSpec, revision: u64) -> Result<(), Moved> {
+    /// Books a decision that a workload took at a revision and is to replace what was seen of the Placement.
+    pub fn book(
+        &self,
+        name: &ObjectRef,
+        by: &ObjectRef,
+        spec: &PlacementSpec,
+        revision: u64,
+    ) -> Result<(), Moved> {
         let mut books = self.books();
         let moved = |host: &&Ref<Host>| {
             let room = books.hosts.get(*host);
@@ -92,19 +111,30 @@ impl Ledger {
         if let Some(host) = hosts.find(moved) {
             return Err(Moved(host.clone()));
         }
-        books.change(name, |account| account.booked.push(spec.clone()));
+        let (by, spec) = (by.clone(), spec.clone());
+        books.change(name, |account| account.booked.push(Booking { by, spec }));
         Ok(())
     }
 
     /// The last decision for a Placement that was booked and is not yet settled.
     pub fn booked(&self, name: &ObjectRef) -> Option<PlacementSpec> {
         let books = self.books();
-        books.accounts.get(name)?.booked.last().cloned()
+        let last = books.accounts.get(name)?.booked.last();
+        last.map(|booking| booking.spec.clone())
     }
 
-    /// Strikes out the bookings of a Placement: none of them was or will be written.
-    pub fn undo(&self, name: &ObjectRef) {
-        self.books().change(name, |account| account.booked.clear());
+    /// Whether a workload has booked something for a Placement that is not yet settled.
+    pub fn has_booked(&self, name: &ObjectRef, by: &ObjectRef) -> bool {
+        let books = self.books();
+        let account = books.accounts.get(name);
+        account.is_some_and(|account| account.booked.iter().any(|booking| booking.by == *by))
+    }
+
+    /// Strikes out what a workload booked for a Placement: none of it was or will be written.
+    pub fn undo(&self, name: &ObjectRef, by: &ObjectRef) {
+        let others = |booking: &Booking| booking.by != *by;
+        self.books()
+            .change(name, |account| account.booked.retain(others));
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -113,11 +143,11 @@ impl Ledger {
 }
 
 impl Books {
-    /// Takes the newest state of a Placement; a version that is new settles what was booked on the old one.
+    /// Takes the newest state of a Placement; a generation that is new settles what was booked on the old one.
     fn see(&mut self, name: &ObjectRef, placement: Option<&Arc<Placement>>) {
         let known = self.accounts.get(name);
         let before = known.and_then(|account| account.seen.as_ref());
-        if version(before) == version(placement) {
+        if generation(before) == generation(placement) {
             return;
         }
         self.change(name, |account| {
@@ -159,13 +189,14 @@ impl Account {
     fn reserved(&self) -> BTreeMap<Ref<Host>, Resources> {
         let mut most: BTreeMap<(&str, u32, &Ref<Host>), Resources> = BTreeMap::new();
         let seen = self.seen.iter().map(|placement| &placement.spec);
+        let booked = self.booked.iter().map(|booking| &booking.spec);
         for Assignment {
             workload,
             replica,
             host,
             reserved,
             ..
-        } in seen.chain(&self.booked).flat_map(|spec| &spec.assignments)
+        } in seen.chain(booked).flat_map(|spec| &spec.assignments)
         {
             let slot = most.entry((workload.name(), *replica, host)).or_default();
             for (name, amount) in &reserved.0 {
@@ -181,10 +212,10 @@ impl Account {
     }
 }
 
-/// What the version of a Placement is known by; another object of the same name is another version.
-fn version(placement: Option<&Arc<Placement>>) -> Version {
+/// What the generation of a Placement is known by; another object of the same name is another one.
+fn generation(placement: Option<&Arc<Placement>>) -> Generation {
     let meta = &placement?.metadata;
-    Some((meta.uid.clone()?, meta.resource_version.clone()?))
+    Some((meta.uid.clone()?, meta.generation?))
 }
 
 #[cfg(test)]
@@ -202,10 +233,23 @@ mod tests {
         placement("x", assignments).spec
     }
 
-    fn stored(name: &str, version: &str, assignments: &[(&str, &str, i64)]) -> Arc<Placement> {
+    fn stored(name: &str, generation: i64, assignments: &[(&str, &str, i64)]) -> Arc<Placement> {
         let mut placement = placement(name, assignments);
-        placement.metadata.resource_version = Some(version.into());
+        placement.metadata.generation = Some(generation);
         Arc::new(placement)
+    }
+
+    fn follow(ledger: &Ledger, placements: &[Arc<Placement>]) {
+        ledger.follow(|| Ok(placements.to_vec())).unwrap();
+    }
+
+    /// Books for a workload of the Placement's name.
+    fn book(ledger: &Ledger, of: &str, spec: &PlacementSpec, revision: u64) -> Result<(), Moved> {
+        ledger.book(&name(of), &workload(of), spec, revision)
+    }
+
+    fn workload(name: &str) -> ObjectRef {
+        ObjectRef::new::<api::Workload>(Some(TENANT), name)
     }
 
     fn reserved(ledger: &Ledger, host: &str) -> Quantity {
@@ -219,19 +263,17 @@ mod tests {
     #[test]
     fn a_booking_counts_until_its_write_is_seen_and_then_once() {
         let ledger = Ledger::default();
-        ledger
-            .book(&name("a"), &spec(&[("w", "mad", 2)]), 0)
-            .unwrap();
+        book(&ledger, "a", &spec(&[("w", "mad", 2)]), 0).unwrap();
         assert_eq!(reserved(&ledger, "mad"), Quantity::whole(2));
-        ledger.follow(&[]);
+        follow(&ledger, &[]);
         assert!(
             ledger.booked(&name("a")).is_some(),
             "not seen is not refused"
         );
-        ledger.follow(&[stored("a", "5", &[("w", "mad", 2)])]);
+        follow(&ledger, &[stored("a", 5, &[("w", "mad", 2)])]);
         assert_eq!(ledger.booked(&name("a")), None);
         assert_eq!(reserved(&ledger, "mad"), Quantity::whole(2));
-        ledger.follow(&[]);
+        follow(&ledger, &[]);
         assert_eq!(reserved(&ledger, "mad"), Quantity::ZERO);
     }
 
@@ -239,32 +281,27 @@ mod tests {
     fn a_decision_on_a_host_that_moved_is_refused() {
         let ledger = Ledger::default();
         let revision = ledger.revision();
-        ledger
-            .book(&name("a"), &spec(&[("w", "mad", 2)]), revision)
-            .unwrap();
-        let late = ledger.book(&name("b"), &spec(&[("v", "mad", 2)]), revision);
+        book(&ledger, "a", &spec(&[("w", "mad", 2)]), revision).unwrap();
+        let late = book(&ledger, "b", &spec(&[("v", "mad", 2)]), revision);
         assert_eq!(late, Err(Moved(Ref::new("mad"))));
         assert_eq!(
-            ledger.book(&name("b"), &spec(&[("v", "bcn", 2)]), revision),
+            book(&ledger, "b", &spec(&[("v", "bcn", 2)]), revision),
             Ok(())
         );
         let fresh = ledger.revision();
-        assert_eq!(
-            ledger.book(&name("c"), &spec(&[("u", "mad", 1)]), fresh),
-            Ok(())
-        );
+        assert_eq!(book(&ledger, "c", &spec(&[("u", "mad", 1)]), fresh), Ok(()));
     }
 
     #[test]
     fn whichever_of_two_bookings_is_written_its_room_is_kept() {
         let ledger = Ledger::default();
-        ledger.follow(&[stored("a", "1", &[("w", "mad", 1)])]);
+        follow(&ledger, &[stored("a", 1, &[("w", "mad", 1)])]);
         let (bcn, bil) = (spec(&[("w", "bcn", 3)]), spec(&[("w", "bil", 2)]));
-        ledger.book(&name("a"), &bcn, ledger.revision()).unwrap();
-        ledger.book(&name("a"), &bil, ledger.revision()).unwrap();
+        book(&ledger, "a", &bcn, ledger.revision()).unwrap();
+        book(&ledger, "a", &bil, ledger.revision()).unwrap();
         let all = ["mad", "bcn", "bil"].map(|host| reserved(&ledger, host));
         assert_eq!(all, [1, 3, 2].map(Quantity::whole));
-        ledger.follow(&[stored("a", "2", &[("w", "bcn", 3)])]);
+        follow(&ledger, &[stored("a", 2, &[("w", "bcn", 3)])]);
         let all = ["mad", "bcn", "bil"].map(|host| reserved(&ledger, host));
         assert_eq!(all, [0, 3, 0].map(Quantity::whole));
     }
@@ -272,12 +309,36 @@ mod tests {
     #[test]
     fn what_is_undone_is_free_again() {
         let ledger = Ledger::default();
-        ledger
-            .book(&name("a"), &spec(&[("w", "mad", 2)]), 0)
-            .unwrap();
-        ledger.undo(&name("a"));
+        book(&ledger, "a", &spec(&[("w", "mad", 2)]), 0).unwrap();
+        ledger.undo(&name("a"), &workload("a"));
         assert_eq!(reserved(&ledger, "mad"), Quantity::ZERO);
         assert_eq!(ledger.booked(&name("a")), None);
         assert_eq!(assignment("w", 0, "mad", 2).host, Ref::new("mad"));
+    }
+
+    #[test]
+    fn a_version_that_changes_no_spec_settles_no_booking() {
+        let ledger = Ledger::default();
+        let mut placement = stored("a", 1, &[]);
+        follow(&ledger, &[placement.clone()]);
+        book(&ledger, "a", &spec(&[("w", "mad", 2)]), 0).unwrap();
+        Arc::make_mut(&mut placement).metadata.resource_version = Some("9".into());
+        follow(&ledger, &[placement]);
+        assert_eq!(reserved(&ledger, "mad"), Quantity::whole(2));
+    }
+
+    #[test]
+    fn a_workload_strikes_out_only_what_it_booked_itself() {
+        let ledger = Ledger::default();
+        let (mad, bcn) = (spec(&[("w", "mad", 2)]), spec(&[("w", "bcn", 1)]));
+        let both = [("v", &mad), ("w", &bcn)];
+        for (by, spec) in both {
+            ledger.book(&name("a"), &workload(by), spec, 0).unwrap();
+        }
+        ledger.undo(&name("a"), &workload("v"));
+        let has = |by| ledger.has_booked(&name("a"), &workload(by));
+        assert_eq!((has("v"), has("w")), (false, true));
+        assert_eq!(reserved(&ledger, "mad"), Quantity::ZERO);
+        assert_eq!(reserved(&ledger, "bcn"), Quantity::whole(1));
     }
 }

@@ -53,7 +53,10 @@ struct Case<'a> {
     ctx: &'a Ctx,
     inputs: &'a Inputs,
     group: &'a Group,
+    /// The Placement.
     name: ObjectRef,
+    /// The workload that asks.
+    own: ObjectRef,
     stored: Option<&'a Arc<Placement>>,
 }
 
@@ -71,25 +74,24 @@ pub(crate) async fn answer(
         inputs,
         group,
         name,
+        own: ObjectRef::of(workload),
         stored,
     };
-    let own = ObjectRef::of(workload);
-    if !group.is_written_by(&own.name) {
-        inputs.settle(&own);
-        if group.writer().is_none() {
-            case.strike().await?;
-        }
+    if !group.is_written_by(&case.own.name) {
+        inputs.settle(&case.own);
+        // It may have been the writer.
+        case.strike().await?;
         return case.read();
     }
     if stored.is_some_and(|stored| deleting(&**stored)) {
-        inputs.settle(&own);
+        inputs.settle(&case.own);
         let wait = Wait::Object(case.name, "is being deleted".into());
         return Ok(Answer {
             waits: vec![wait],
             ..Answer::default()
         });
     }
-    case.write(&own).await
+    case.write().await
 }
 
 impl Case<'_> {
@@ -109,7 +111,7 @@ impl Case<'_> {
         Ok(answer)
     }
 
-    async fn write(&self, own: &ObjectRef) -> Result<Answer> {
+    async fn write(&self) -> Result<Answer> {
         let mut answer = Answer::default();
         let before = self.without_gone(&mut answer.waits).await?;
         let missing = self.missing_policy()?;
@@ -118,19 +120,19 @@ impl Case<'_> {
             .extend(self.group.waits.iter().cloned().chain(missing.clone()));
         if !self.group.waits.is_empty() || missing.is_some() {
             self.strike().await?;
-            self.inputs.settle(own);
+            self.inputs.settle(&self.own);
             answer.wanted = before.map(|before| self.trimmed(before));
             return Ok(answer);
         }
         let lost = self.lost(before.as_ref(), &mut answer.waits)?;
         match self.decided(before.as_ref(), &lost).await? {
             Ok(spec) => {
-                self.inputs.settle(own);
+                self.inputs.settle(&self.own);
                 answer.holds = true;
                 answer.wanted = Some(spec);
             }
             Err((infeasible, view)) => {
-                self.inputs.refuse(own.clone(), &view);
+                self.inputs.refuse(self.own.clone(), &view);
                 let problem = Problem::of(&infeasible);
                 answer.waits.push(Wait::World(problem.message.clone()));
                 answer.problem = Some(problem);
@@ -189,7 +191,8 @@ impl Case<'_> {
     }
 
     fn book(&self, spec: &PlacementSpec, view: &View) -> Result<()> {
-        let booked = self.inputs.ledger().book(&self.name, spec, view.revision);
+        let ledger = self.inputs.ledger();
+        let booked = ledger.book(&self.name, &self.own, spec, view.revision);
         booked.map_err(|moved| {
             Error::new(
                 ErrorKind::Conflict,
@@ -198,9 +201,9 @@ impl Case<'_> {
         })
     }
 
-    /// Strikes out bookings that are to be replaced, once it is sure that none of them was written.
+    /// Strikes out what this workload booked and is to be replaced, once it is sure that none of it was written.
     async fn strike(&self) -> Result<()> {
-        if self.inputs.ledger().booked(&self.name).is_none() {
+        if !self.inputs.ledger().has_booked(&self.name, &self.own) {
             return Ok(());
         }
         let placements: Api<Placement> = Api::namespaced(self.ctx.client(), &self.group.namespace);
@@ -213,7 +216,7 @@ impl Case<'_> {
                 format!("cannot decide on {}: it has just been written", self.name),
             ));
         }
-        self.inputs.ledger().undo(&self.name);
+        self.inputs.ledger().undo(&self.name, &self.own);
         Ok(())
     }
 
