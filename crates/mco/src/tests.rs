@@ -4,5 +4,5 @@ mod compete;
 mod hosts;
 mod laws;
 mod players;
-mod process;
+pub mod process;
 pub mod world;

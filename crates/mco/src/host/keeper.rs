@@ -2,12 +2,12 @@
 //!
 //! It is a plain loop and no reconciler: nothing is decided, and nobody has to read that it went well.
 
-use api::{ErrorKind, Host, SYSTEM_NAMESPACE};
+use api::{Error, ErrorKind, Host, SYSTEM_NAMESPACE};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client};
-use runtime::{Clock, failed};
+use kube::{Api, Client, Resource};
+use runtime::{Clock, deleting, failed};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -73,7 +73,7 @@ fn spec(host: &str, now: MicroTime) -> LeaseSpec {
     }
 }
 
-/// A host that was forgotten gets no Lease again.
+/// A host that was forgotten, or is just being forgotten, gets no Lease again.
 async fn create(
     client: &Client,
     leases: &Api<Lease>,
@@ -81,13 +81,18 @@ async fn create(
     spec: LeaseSpec,
 ) -> api::Result<()> {
     let hosts: Api<Host> = Api::all(client.clone());
-    hosts
-        .get(host)
-        .await
-        .map_err(failed(format!("read host {host}")))?;
+    let found = hosts.get(host).await;
+    let found = found.map_err(failed(format!("read host {host}")))?;
+    if deleting(&found) {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!("cannot create lease {host}: the host is being deleted"),
+        ));
+    }
     let lease = Lease {
         metadata: ObjectMeta {
             name: Some(host.to_owned()),
+            owner_references: found.owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         spec: Some(spec),
@@ -97,4 +102,40 @@ async fn create(
         .await
         .map(drop)
         .map_err(failed(format!("create lease {host}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::tests::process::Ground;
+    use crate::tests::world::host;
+
+    async fn held_host(ground: &Ground) -> Api<Host> {
+        ground.create(&host("mad-1", "mad", 1)).await;
+        let hosts: Api<Host> = Api::all(ground.user.clone());
+        let patch = json!({"metadata": {"finalizers": ["groma.dev/host"]}});
+        let patch: Patch<Value> = Patch::Merge(patch);
+        let params = PatchParams::default();
+        hosts.patch("mad-1", &params, &patch).await.unwrap();
+        hosts
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_its_hosts_and_comes_not_back_while_the_host_goes() {
+        let ground = Ground::new();
+        let hosts = held_host(&ground).await;
+        renew(&ground.user, "mad-1").await.unwrap();
+        let leases: Api<Lease> = Api::namespaced(ground.user.clone(), SYSTEM_NAMESPACE);
+        let lease = leases.get("mad-1").await.unwrap();
+        let uid = hosts.get("mad-1").await.unwrap().metadata.uid.unwrap();
+        assert_eq!(lease.metadata.owner_references.unwrap()[0].uid, uid);
+        let params = Default::default();
+        leases.delete("mad-1", &params).await.unwrap();
+        hosts.delete("mad-1", &params).await.unwrap();
+        let refused = renew(&ground.user, "mad-1").await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Conflict);
+        assert_eq!(leases.get_opt("mad-1").await.unwrap(), None);
+    }
 }
