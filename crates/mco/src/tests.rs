@@ -3,6 +3,7 @@
 mod compete;
 mod hosts;
 mod laws;
+mod names;
 mod players;
 pub mod process;
 pub mod world;

@@ -98,7 +98,10 @@ impl Reconciler for WorkloadReconciler {
     async fn observe(&self, ctx: &Ctx, workload: &Workload) -> Result<Observed> {
         let group = Group::of(ctx, workload)?;
         let namespace = workload.namespace();
-        let placement = ctx.get::<Placement>(namespace.as_deref(), &group.name)?;
+        let placement = match group.displaced {
+            true => None,
+            false => ctx.get::<Placement>(namespace.as_deref(), &group.name)?,
+        };
         let answer = answer(ctx, &self.inputs, &group, workload, placement.as_ref()).await?;
         let own = placement
             .as_ref()

@@ -77,6 +77,13 @@ pub(crate) async fn answer(
         own: ObjectRef::of(workload),
         stored,
     };
+    if group.displaced {
+        inputs.settle(&case.own);
+        return Ok(Answer {
+            waits: group.waits.clone(),
+            ..Answer::default()
+        });
+    }
     if !group.is_written_by(&case.own.name) {
         inputs.settle(&case.own);
         // It may have been the writer.

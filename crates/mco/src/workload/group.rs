@@ -18,6 +18,8 @@ pub(crate) struct Group {
     pub members: Vec<Arc<Workload>>,
     /// What keeps it from being decided.
     pub waits: Vec<Wait>,
+    /// Whether the Placement of its name is another's: a workload alone and a group may have the same name.
+    pub displaced: bool,
 }
 
 /// The name of the Placement that holds the decision for a workload.
@@ -46,7 +48,13 @@ impl Group {
             namespace: namespace.clone(),
             members: Vec::new(),
             waits: Vec::new(),
+            displaced: false,
         };
+        if let Some(wait) = group.displacement(ctx, workload)? {
+            group.waits.push(wait);
+            group.displaced = true;
+            return Ok(group);
+        }
         let mut names = group.decided_about(ctx)?;
         names.insert(workload.name_any());
         names.extend(member_names(workload));
@@ -63,10 +71,35 @@ impl Group {
                 let member = ObjectRef::new::<Workload>(Some(&namespace), &name);
                 group.waits.push(Wait::Object(member, why.to_owned()));
             }
-            let belongs = |member: &Arc<Workload>| placement_name(member) == group.name;
+            let belongs = |member: &Arc<Workload>| {
+                placement_name(member) == group.name && is_alone(member) == is_alone(workload)
+            };
             group.members.extend(found.filter(belongs));
         }
         Ok(group)
+    }
+
+    /// Who comes second of a workload alone and a group of the same name waits for the Placement of the first.
+    fn displacement(&self, ctx: &Ctx, workload: &Workload) -> Result<Option<Wait>> {
+        let Some(placement) = ctx.get::<Placement>(Some(&self.namespace), &self.name)? else {
+            return Ok(None);
+        };
+        let of_one = placement.spec.group.members == [Ref::new(&*self.name)];
+        let namesake = ctx.get::<Workload>(Some(&self.namespace), &self.name)?;
+        let taken = of_one && namesake.is_some_and(|namesake| is_alone(&namesake));
+        let why = match is_alone(workload) {
+            true if !taken => format!(
+                "is of the group {}, which has the name of Workload {}; rename one of them",
+                self.name, self.name
+            ),
+            false if taken => format!(
+                "is of Workload {}, which has the name of the group {}; rename one of them",
+                self.name, self.name
+            ),
+            _ => return Ok(None),
+        };
+        let placement = ObjectRef::of(&*placement);
+        Ok(Some(Wait::Object(placement, why)))
     }
 
     /// Workloads that the stored decision is about: one that is being deleted, and that no other names any more, still
@@ -110,6 +143,11 @@ impl Group {
         others
             .filter(|member| !deleting(&***member) || staying.contains(member.name_any().as_str()))
     }
+}
+
+/// Whether a workload is decided by itself.
+fn is_alone(workload: &Workload) -> bool {
+    workload.spec.group.is_none()
 }
 
 fn member_names(workload: &Workload) -> impl Iterator<Item = String> {
