@@ -6,14 +6,15 @@ use std::fmt;
 use api::Ref;
 use api::mco::{Explanation, Rejection, Workload};
 
-use crate::request::{Component, Request};
+use crate::request::Component;
 use crate::search::{Problem, solve};
-use crate::snapshot::Snapshot;
 
 /// A message names at most so many sites of each reason.
 const SITES_SHOWN_MAX: usize = 3;
 /// Beyond so many requirements the conflict is not narrowed down: each one costs a search.
 const NEEDS_MAX: usize = 32;
+/// So many places are tried in each of these searches: all of them together take about as long as the decision itself.
+const TRIES_MAX: usize = 600;
 
 /// No placement meets all that the group needs; nothing is reserved.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,7 +62,7 @@ pub(crate) fn diagnose(
 ) -> Infeasible {
     Infeasible {
         blocked: problem.component(slot).workload.clone(),
-        conflict: conflict(problem.snapshot, problem.request),
+        conflict: conflict(problem),
         explanation,
         inputs_digest,
     }
@@ -69,15 +70,15 @@ pub(crate) fn diagnose(
 
 /// Gives up one requirement after the other and takes back each whose loss alone makes room: what stays is a set that
 /// cannot be met, while any smaller part of it can.
-fn conflict(snapshot: &Snapshot, request: &Request) -> Vec<Need> {
-    let all: Vec<Need> = request.components.iter().flat_map(needs).collect();
-    if all.is_empty() || all.len() > NEEDS_MAX || !feasible(snapshot, request, &all) {
+fn conflict(problem: &Problem<'_>) -> Vec<Need> {
+    let all: Vec<Need> = problem.request.components.iter().flat_map(needs).collect();
+    if all.is_empty() || all.len() > NEEDS_MAX || !feasible(problem, &all) {
         return Vec::new();
     }
     let mut given_up = Vec::new();
     for need in &all {
         given_up.push(need.clone());
-        if feasible(snapshot, request, &given_up) {
+        if feasible(problem, &given_up) {
             given_up.pop();
         }
     }
@@ -86,8 +87,8 @@ fn conflict(snapshot: &Snapshot, request: &Request) -> Vec<Need> {
         .collect()
 }
 
-fn feasible(snapshot: &Snapshot, request: &Request, given_up: &[Need]) -> bool {
-    let mut request = request.clone();
+fn feasible(problem: &Problem<'_>, given_up: &[Need]) -> bool {
+    let mut request = problem.request.clone();
     for need in given_up {
         for component in &mut request.components {
             if component.workload == need.workload {
@@ -95,7 +96,9 @@ fn feasible(snapshot: &Snapshot, request: &Request, given_up: &[Need]) -> bool {
             }
         }
     }
-    solve(&Problem::new(snapshot, &request)).1.is_none()
+    solve(&Problem::limited(problem.snapshot, &request, TRIES_MAX))
+        .1
+        .is_none()
 }
 
 fn needs(component: &Component) -> Vec<Need> {

@@ -2,4 +2,4 @@
 
 mod behaviour;
 mod properties;
-mod world;
+pub(crate) mod world;

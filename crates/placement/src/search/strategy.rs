@@ -28,6 +28,8 @@ pub(crate) struct Problem<'a> {
     /// For each component its neighbours, whichever of the two states the need.
     pub neighbours: Vec<Vec<Neighbour>>,
     pub slots: Vec<Slot>,
+    /// So many places are tried.
+    pub tries: usize,
 }
 
 /// A component that another one talks to.
@@ -50,7 +52,13 @@ pub(crate) struct Slot {
 }
 
 impl<'a> Problem<'a> {
+    /// A group for which as many places are tried as for any.
     pub fn new(snapshot: &'a Snapshot, request: &'a Request) -> Self {
+        Self::limited(snapshot, request, TRIES_MAX)
+    }
+
+    /// A group for which no more than so many places are tried.
+    pub fn limited(snapshot: &'a Snapshot, request: &'a Request, tries: usize) -> Self {
         let components = &request.components;
         let screens: Vec<Screen> = components
             .iter()
@@ -63,6 +71,7 @@ impl<'a> Problem<'a> {
             screens,
             neighbours: neighbours(components),
             slots: slots(snapshot, request),
+            tries,
         }
     }
 
@@ -139,6 +148,7 @@ fn slots(snapshot: &Snapshot, request: &Request) -> Vec<Slot> {
 /// Places all replicas, or as many as it can: then the second value is a replica that found no place.
 pub(crate) fn solve<'a>(problem: &'a Problem<'a>) -> (State<'a>, Option<usize>) {
     let mut blocked: Option<(State<'a>, usize)> = None;
+    let mut tries = problem.tries;
     for stay in [Stay::WherePossible, Stay::WhereUnseen] {
         let start = settled(problem, stay);
         let mut best: Option<State<'a>> = None;
@@ -157,7 +167,7 @@ pub(crate) fn solve<'a>(problem: &'a Problem<'a>) -> (State<'a>, Option<usize>) 
                 Err(_) => {}
             }
         }
-        if let Some(state) = best.or_else(|| exhaustive(&start)) {
+        if let Some(state) = best.or_else(|| exhaustive(&start, &mut tries)) {
             return (state, None);
         }
         if problem.slots.iter().all(|slot| slot.held.is_none()) {
@@ -278,13 +288,14 @@ fn relocate(state: &mut State<'_>, slot: usize) -> bool {
 }
 
 /// Looks through all places, best first, until everything fits or the tries are used up.
-fn exhaustive<'a>(start: &State<'a>) -> Option<State<'a>> {
+fn exhaustive<'a>(start: &State<'a>, tries: &mut usize) -> Option<State<'a>> {
     let open: Vec<usize> = (0..start.problem().slots.len())
         .filter(|slot| start.place(*slot).is_none())
         .collect();
     let mut state = start.clone();
-    let mut tries = TRIES_MAX;
-    descend(&mut state, &open, &mut tries).then_some(state)
+    // What has no place though everything else is still free will never have one, however the others are placed.
+    let hopeless = open.iter().any(|slot| start.best(*slot).is_none());
+    (!hopeless && descend(&mut state, &open, tries)).then_some(state)
 }
 
 fn descend(state: &mut State<'_>, open: &[usize], tries: &mut usize) -> bool {
@@ -303,4 +314,37 @@ fn descend(state: &mut State<'_>, open: &[usize], tries: &mut usize) -> bool {
         state.leave(*slot);
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use api::Quantity;
+
+    use super::*;
+    use crate::snapshot::Inventory;
+    use crate::tests::world::{add_site, component, request};
+
+    /// How many places are tried in vain for ten replicas of one core each, but for one that takes more, on nine hosts.
+    fn tried(cores_of_one: i64) -> usize {
+        let mut inventory = Inventory::default();
+        add_site(&mut inventory, "here", 1, &[1; 9]);
+        let names = (0..10).map(|index| format!("c{index}"));
+        let mut components: Vec<Component> = names.map(|name| component(&name, 1000)).collect();
+        components[9].resources = Resources::from([("cpu", Quantity::whole(cores_of_one))]);
+        let (snapshot, request) = (Snapshot::new(&inventory, None), request(components));
+        let problem = Problem::new(&snapshot, &request);
+        let mut tries = problem.tries;
+        assert!(exhaustive(&State::new(&problem), &mut tries).is_none());
+        TRIES_MAX - tries
+    }
+
+    #[test]
+    fn only_so_many_places_are_tried() {
+        assert_eq!(tried(1), TRIES_MAX);
+    }
+
+    #[test]
+    fn nothing_is_tried_for_a_group_of_which_one_never_fits() {
+        assert_eq!(tried(2), 0);
+    }
 }
