@@ -233,6 +233,11 @@ impl Container {
     }
 }
 
+fn absent(id: &ContainerId) -> Error {
+    let what = format!("container {id} does not exist");
+    Error::new(ErrorKind::NotFound, what)
+}
+
 fn since(at: Instant, epoch: Instant) -> Timestamp {
     let elapsed = SignedDuration::try_from(at.duration_since(epoch)).expect("a test is short");
     Timestamp::UNIX_EPOCH + elapsed
@@ -289,9 +294,9 @@ impl ContainerRuntime for SimContainers {
         id: &ContainerId,
         _: LogOptions,
     ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
-        let exists = self.find(id).await?.is_some();
-        let line = exists.then(|| Ok(Bytes::from(format!("{id} says hello\n"))));
-        Ok(iter(line).boxed())
+        self.find(id).await?.ok_or_else(|| absent(id))?;
+        let line = Ok(Bytes::from(format!("{id} says hello\n")));
+        Ok(iter([line]).boxed())
     }
 
     async fn exec(
@@ -299,17 +304,15 @@ impl ContainerRuntime for SimContainers {
         id: &ContainerId,
         request: ExecRequest,
     ) -> Result<BoxStream<'static, Result<ExecOutput, Error>>, Error> {
-        if self.find(id).await?.is_none() {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                format!("container {id} does not exist"),
-            ));
-        }
+        self.find(id).await?.ok_or_else(|| absent(id))?;
         let echoed = Bytes::from(request.command.join(" ") + "\n");
         Ok(iter([Ok(ExecOutput::Stdout(echoed)), Ok(ExecOutput::Exit(0))]).boxed())
     }
 
     fn changes(&self) -> BoxStream<'static, ContainerId> {
+        // Who begins to listen hears nothing of what was before.
+        let now = Instant::now();
+        self.lock().hints.retain(|(at, _)| *at > now);
         unfold(self.clone(), |containers| async move {
             let id = containers.next_hint().await;
             Some((id, containers))
@@ -355,5 +358,31 @@ impl World for SimContainers {
 
     fn left(&self) -> Vec<String> {
         self.ids().into_iter().map(|id| id.uid).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adapter::container::contract;
+    use api::Resources;
+    use api::wdm::{Execution, OnChange};
+
+    use super::*;
+
+    fn spec() -> ContainerSpec {
+        ContainerSpec {
+            image: "layout:web".into(),
+            execution: Execution::default(),
+            resources: Resources::default(),
+            environment: BTreeMap::new(),
+            files: BTreeMap::new(),
+            on_change: OnChange::default(),
+            interfaces: Vec::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn simulated_containers_keep_the_contract() {
+        contract::check(&SimContainers::new(Arc::default()), &spec()).await;
     }
 }
