@@ -91,8 +91,10 @@ impl<R: Router> Reconciler for HostDatapathReconciler<R> {
 /// Clears the router of a host that was forgotten and came back: the API knows no HostDatapath of it any more.
 /// Whether it was cleared.
 ///
+/// The router is read first: what is programmed for a HostDatapath that comes to be meanwhile is not touched.
 /// An API that does not answer clears nothing.
 pub async fn sweep<R: Router>(client: &Client, host: &str, router: &R) -> Result<bool> {
+    let state = router.read().await?;
     let datapaths: Api<HostDatapath> = Api::all(client.clone());
     let known = datapaths.get_opt(host).await;
     if known
@@ -101,7 +103,6 @@ pub async fn sweep<R: Router>(client: &Client, host: &str, router: &R) -> Result
     {
         return Ok(false);
     }
-    let state = router.read().await?;
     // Everything goes, so it does not matter of which locator.
     let nothing = nothing(Ipv6Prefix::new(std::net::Ipv6Addr::UNSPECIFIED, 0));
     let steps = difference(&nothing, &state);

@@ -242,3 +242,55 @@ async fn the_router_of_a_forgotten_host_is_cleared_only_when_the_api_knows_it_no
         api::tcm::AppliedDatapath::default()
     );
 }
+
+/// A router that gets its HostDatapath while it is being read.
+struct Late(Client, adapter_sim::SimRouter);
+
+impl adapter::Router for Late {
+    async fn capabilities(&self) -> api::Result<Vec<api::tcrr::DatapathCapability>> {
+        self.1.capabilities().await
+    }
+
+    async fn underlay_address(&self) -> api::Result<Option<std::net::Ipv6Addr>> {
+        self.1.underlay_address().await
+    }
+
+    async fn read(&self) -> api::Result<adapter::RouterState> {
+        let datapath: HostDatapath =
+            serde_json::from_value(datapath("m1", "fd00:a:9::1")).expect("a datapath");
+        let datapaths: Api<HostDatapath> = Api::all(self.0.clone());
+        let created = datapaths.create(&PostParams::default(), &datapath).await;
+        created.expect("it is created");
+        for step in adapter::difference(&datapath.spec, &self.1.read().await?) {
+            self.1.apply(&datapath.spec, &step).await?;
+        }
+        self.1.read().await
+    }
+
+    async fn apply(
+        &self,
+        spec: &api::tcm::HostDatapathSpec,
+        step: &adapter::RouterStep,
+    ) -> api::Result<()> {
+        self.1.apply(spec, step).await
+    }
+
+    async fn counters(&self) -> api::Result<Vec<adapter::SidCounters>> {
+        self.1.counters().await
+    }
+
+    fn changes(&self) -> futures::stream::BoxStream<'static, ()> {
+        self.1.changes()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_that_gets_a_datapath_meanwhile_is_not_cleared() {
+    let client = Server::in_memory(api::crds()).client();
+    let routers = routers();
+    let late = Late(client.clone(), routers.router("m1"));
+    let swept = crate::sweep(&client, "m1", &late).await;
+    assert!(!swept.expect("the API answers"));
+    let applied = routers.applied()["m1"].clone();
+    assert_ne!(applied, api::tcm::AppliedDatapath::default());
+}
