@@ -7,7 +7,8 @@ use api::mco::{Demand, UserAccess, WorkloadGroup, WorkloadSpec};
 use api::tcm::{ChainEnd, NetworkSpec, ServiceFunctionChainSpec};
 use api::tcso::{Component, Connection, ConnectionEnd};
 use api::{
-    Ipv6Prefix, Network, NetworkDomain, Ref, Service, ServiceFunctionChain, Workload, short_hash,
+    Ipv6Prefix, Network, NetworkDomain, Quantity, Ref, Service, ServiceFunctionChain, Workload,
+    short_hash,
 };
 use kube::ResourceExt;
 use runtime::{Child, child};
@@ -158,10 +159,7 @@ fn demands(service: &Service, component: &Component) -> Vec<Demand> {
                 bandwidth: None,
                 latency_max_micros: None,
             });
-            demand.bandwidth = match (demand.bandwidth, connection.bandwidth) {
-                (Some(a), Some(b)) => Some(a + b),
-                (a, b) => a.or(b),
-            };
+            demand.bandwidth = sum(demand.bandwidth, connection.bandwidth);
             // The way between any two neighbours can never take longer than the whole.
             demand.latency_max_micros =
                 match (demand.latency_max_micros, connection.latency_max_micros) {
@@ -171,6 +169,14 @@ fn demands(service: &Service, component: &Component) -> Vec<Demand> {
         }
     }
     demands.into_values().collect()
+}
+
+/// What several connections need together.
+fn sum(one: Option<Quantity>, other: Option<Quantity>) -> Option<Quantity> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one + other),
+        (one, other) => one.or(other),
+    }
 }
 
 /// Users matter to the first component that they meet, which should be near, and to the last, which has their latency.
@@ -202,7 +208,7 @@ fn user_access(service: &Service, component: &Component) -> Option<UserAccess> {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        merged.bandwidth = connection.bandwidth.or(merged.bandwidth);
+        merged.bandwidth = sum(merged.bandwidth, connection.bandwidth);
     }
     access
 }
@@ -228,5 +234,39 @@ fn chain(service: &Service, connection: &Connection) -> ServiceFunctionChainSpec
         classifier: connection.classifier.clone(),
         fail_policy: connection.fail_policy,
         latency_max_micros: connection.latency_max_micros,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn service(components: &[&str], connections: Value) -> Service {
+        let artefact = json!({"form": "container", "image": "layout:web"});
+        let component =
+            |name: &&str| json!({"name": name, "artefacts": [artefact], "resources": {"cpu": "1"}});
+        let components: Vec<Value> = components.iter().map(component).collect();
+        serde_json::from_value(json!({
+            "apiVersion": "groma.dev/v1alpha1", "kind": "Service",
+            "metadata": {"name": "shop", "namespace": "default"},
+            "spec": {"domain": "core", "components": components, "connections": connections},
+        }))
+        .expect("a service")
+    }
+
+    #[test]
+    fn bandwidths_of_connections_to_one_component_add_up() {
+        let from = |site: &str| json!({"users": {"sites": [site]}});
+        let connections = json!([
+            {"name": "a", "from": from("mad"), "to": "app", "bandwidth": "100M"},
+            {"name": "b", "from": from("bcn"), "to": "app", "bandwidth": "20M"},
+            {"name": "c", "from": from("bcn"), "to": "app"},
+        ]);
+        let service = service(&["app"], connections);
+        let access = user_access(&service, &service.spec.components[0]).expect("users");
+        assert_eq!(access.bandwidth, Some("120M".parse().expect("a quantity")));
+        assert_eq!(access.sites, [Ref::new("mad"), Ref::new("bcn")]);
     }
 }
