@@ -97,6 +97,16 @@ fn service(functions: &[&str], replicas: u32) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_whose_domain_goes_first_keeps_the_laws() {
+    let case = Case {
+        objects: vec![domain(), service(&["firewall"], 1)],
+        edits: vec![service(&["firewall"], 2)],
+        ..Case::new(crds(), Empty::default, build)
+    };
+    println!("{:?}", laws(&case).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn services_keep_the_laws_while_components_come_and_go() {
     let case = Case {
         fixtures: vec![domain()],

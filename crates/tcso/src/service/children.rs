@@ -16,9 +16,9 @@ use runtime::{Child, child};
 /// The length of a network's prefix.
 const NETWORK_BITS: u8 = 64;
 
-/// All parts in the order in which they come to be; they go in reverse. An error says what the domain lacks.
-pub fn children(service: &Service, domain: &NetworkDomain) -> Result<Vec<Child>, String> {
-    let mut children = vec![network(service, domain)?];
+/// All parts, for a network of this prefix, in the order in which they come to be; they go in reverse.
+pub fn children(service: &Service, prefix: Ipv6Prefix) -> Vec<Child> {
+    let mut children = vec![network(service, prefix)];
     let depths = depths(&service.spec.components);
     let workload_of = |component: &Component| {
         let stage = 1 + depths
@@ -39,25 +39,33 @@ pub fn children(service: &Service, domain: &NetworkDomain) -> Result<Vec<Child>,
         .in_stage(last)
     };
     children.extend(service.spec.connections.iter().map(chain_of));
-    Ok(children)
+    children
 }
 
-fn network(service: &Service, domain: &NetworkDomain) -> Result<Child, String> {
-    let prefix = match (service.spec.prefix, domain.spec.tenant_prefixes.first()) {
-        (Some(prefix), _) => prefix,
-        (None, Some(tenants)) => derived_prefix(*tenants, service),
-        (None, None) => {
-            return Err("has no tenantPrefixes; add one, or set the service's prefix".into());
-        }
+/// The prefix of a service's network: the one that it names, else the one that it has while the domain still offers it,
+/// for it cannot be changed, else one of the domain's first. An error says what the domain lacks.
+pub fn prefix(
+    service: &Service,
+    domain: &NetworkDomain,
+    network: Option<&Network>,
+) -> Result<Ipv6Prefix, String> {
+    let tenants = &domain.spec.tenant_prefixes;
+    let offered = |prefix: &Ipv6Prefix| {
+        let mut tenants = tenants.iter();
+        tenants.any(|tenant| tenant.contains(prefix.address()))
     };
+    let present = network.map(|network| network.spec.prefix).filter(offered);
+    let derived = || tenants.first().map(|first| derived_prefix(*first, service));
+    let prefix = service.spec.prefix.or(present).or_else(derived);
+    prefix.ok_or_else(|| "has no tenantPrefixes; add one, or set the service's prefix".into())
+}
+
+fn network(service: &Service, prefix: Ipv6Prefix) -> Child {
     let spec = NetworkSpec {
         prefix,
         domain: service.spec.domain.clone(),
     };
-    Ok(Child::named(
-        service,
-        Network::new(&service.name_any(), spec),
-    ))
+    Child::named(service, Network::new(&service.name_any(), spec))
 }
 
 /// A prefix within the domain's that depends on nothing but the service's name.
@@ -254,6 +262,30 @@ mod tests {
             "spec": {"domain": "core", "components": components, "connections": connections},
         }))
         .expect("a service")
+    }
+
+    fn domain(tenants: &[&str]) -> NetworkDomain {
+        serde_json::from_value(json!({
+            "apiVersion": "groma.dev/v1alpha1", "kind": "NetworkDomain", "metadata": {"name": "core"},
+            "spec": {"kind": "wan", "controller": "hosts", "mtu": 1500, "locators": "fd00::/16", "tenantPrefixes": tenants},
+        }))
+        .expect("a domain")
+    }
+
+    #[test]
+    fn a_network_keeps_its_prefix_while_the_domain_offers_it() {
+        let service = service(&["app"], json!([]));
+        let [one, two] = ["fd01::/32", "fd02::/32"];
+        let first = prefix(&service, &domain(&[one]), None).expect("a prefix");
+        let spec = NetworkSpec {
+            prefix: first,
+            domain: Ref::new("core"),
+        };
+        let network = Network::new("shop", spec);
+        let now = |tenants: &[&str]| prefix(&service, &domain(tenants), Some(&network));
+        assert_eq!(now(&[two, one]), Ok(first));
+        assert_ne!(now(&[two]), Ok(first), "it is not the domain's any more");
+        assert!(now(&[]).is_err());
     }
 
     #[test]
