@@ -1,18 +1,28 @@
-//! Services keep the four laws; networks, workloads and chains are played by reconcilers that only say "ready".
+//! Services keep the four laws and go in reverse; networks, workloads and chains are played by reconcilers that only say "ready".
 
 use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
 
 use adapter::faults::{Faults, World};
 use api::condition::condition;
 use api::tcso::ServiceSpec;
 use api::{
-    AVAILABLE, Network, NetworkDomain, Result, Service, ServiceFunctionChain, Truth, Workload, crds,
+    AVAILABLE, Network, NetworkDomain, READY, Result, Service, ServiceFunctionChain, Truth,
+    Workload, crds,
 };
+use apiserver::{Change, Server};
+use jiff::Timestamp;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, PostParams};
 use kube::core::object::HasSpec;
+use kube::{Api, Client};
 use runtime::laws::{Case, applied, laws};
-use runtime::{Ctx, Kind, Never, Plan, Reconciler, Report, Runtime};
+use runtime::{Clock, Ctx, Kind, Never, Plan, Reconciler, Report, Runtime, spawn};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use tokio::time::sleep;
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A world in which nothing is ever left.
 #[derive(Clone, Default)]
@@ -115,4 +125,65 @@ async fn services_keep_the_laws_while_components_come_and_go() {
         ..Case::new(crds(), Empty::default, build)
     };
     println!("{:?}", laws(&case).await);
+}
+
+/// What the server says was deleted since a revision, in that order.
+fn deleted(server: &Server, since: u64) -> Vec<String> {
+    let events = server.events_since(since).expect("it is kept");
+    let gone = events.iter().filter(|it| it.change == Change::Deleted);
+    gone.map(|event| {
+        let object = &event.new.value;
+        let word = |path| object.pointer(path).and_then(Value::as_str);
+        let (kind, name) = (word("/kind"), word("/metadata/name"));
+        format!("{} {}", kind.unwrap_or_default(), name.unwrap_or_default())
+    })
+    .collect()
+}
+
+async fn post(client: &Client, object: Value) {
+    let object: DynamicObject = serde_json::from_value(object).expect("an object");
+    let resource = match object.types.as_ref().map(|types| types.kind.as_str()) {
+        Some("Service") => ApiResource::erase::<Service>(&()),
+        _ => ApiResource::erase::<NetworkDomain>(&()),
+    };
+    let api: Api<DynamicObject> = match object.metadata.namespace.as_deref() {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let created = api.create(&PostParams::default(), &object).await;
+    created.expect("it is created");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_goes_in_reverse() {
+    let server = Server::in_memory(crds());
+    let client = server.client();
+    let clock = Clock::starting_at(Timestamp::UNIX_EPOCH);
+    let runtime = build(Runtime::new(client.clone(), clock), &Empty::default());
+    let _task = spawn(runtime.run(std::future::pending()));
+    post(&client, domain()).await;
+    post(&client, service(&["firewall", "limiter"], 1)).await;
+    let services: Api<Service> = Api::namespaced(client.clone(), "default");
+    let ready = |service: &Service| {
+        let status = service.status.as_ref();
+        status.is_some_and(|status| status.conditions.is_true(READY))
+    };
+    while !ready(&services.get("shop").await.expect("it is there")) {
+        sleep(LOOK).await;
+    }
+    let before = server.revision();
+    let asked = services.delete("shop", &DeleteParams::default()).await;
+    asked.expect("it is deleted");
+    while services.get_opt("shop").await.expect("asked").is_some() {
+        sleep(LOOK).await;
+    }
+    let order = [
+        "ServiceFunctionChain shop-users",
+        "Workload shop-app",
+        "Workload shop-firewall",
+        "Workload shop-limiter",
+        "Network shop",
+        "Service shop",
+    ];
+    assert_eq!(deleted(&server, before), order);
 }
