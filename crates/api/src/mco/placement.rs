@@ -198,7 +198,7 @@ pub struct RejectedSite {
     pub detail: String,
 }
 
-/// Why a site cannot carry a workload.
+/// Why a site cannot carry a workload, in the order in which it is asked: the later ones got further.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -211,6 +211,8 @@ pub enum RejectionReason {
     NoReadyHost,
     /// No artefact runs there. Offer one for the architecture and form of the target.
     NoArtefact,
+    /// A kernel capability that the chain needs is missing. Look at the host's `datapath`.
+    DatapathUnable,
     /// Not enough of a resource is free on any single host. Add hosts or free some.
     InsufficientResources,
     /// The users are too far away. Allow more latency or add a nearer site.
@@ -219,8 +221,6 @@ pub enum RejectionReason {
     NeighbourLatency,
     /// No path has enough free bandwidth. Ask for less, or add bandwidth.
     InsufficientBandwidth,
-    /// A kernel capability that the chain needs is missing. Look at the host's `datapath`.
-    DatapathUnable,
 }
 
 /// What is observed of a decision.

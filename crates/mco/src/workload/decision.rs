@@ -365,16 +365,14 @@ fn problem_of(writer: &Workload) -> Option<Problem> {
 }
 
 impl Problem {
-    /// The reason that keeps most sites from taking the component that found no place.
+    /// The reason of the sites that came nearest to taking the component that found no place.
     fn of(infeasible: &Infeasible) -> Self {
         let mut explanations = infeasible.explanation.iter();
         let blocked = explanations.find(|item| item.workload == infeasible.blocked);
         let rejected = blocked.map(|item| &item.rejected[..]).unwrap_or_default();
-        let most = rejected
-            .iter()
-            .max_by_key(|rejection| rejection.sites.len());
+        let furthest = rejected.iter().map(|rejection| rejection.reason).max();
         Self {
-            reason: most.map_or("NoSite".into(), |most| format!("{:?}", most.reason)),
+            reason: furthest.map_or("NoSite".into(), |reason| format!("{reason:?}")),
             message: infeasible.to_string(),
         }
     }
