@@ -113,7 +113,6 @@ pub fn add_chain(world: &mut World, name: &str, from: ChainEnd, functions: &[&st
             port: PORT,
         }],
         fail_policy: FailPolicy::Block,
-        latency_max_micros: None,
     };
     let created = i64::try_from(world.chains.len()).unwrap();
     world.chains.insert(key(name), Chain { created, spec });

@@ -11,7 +11,6 @@ use crate::mco::Workload;
 use crate::reference::Ref;
 use crate::tcm::{Direction, Network};
 use crate::tcrr::{Host, Site};
-use crate::units::Micros;
 use crate::wdm::{Instance, Protocol};
 
 /// Network functions between two ends, in order; the way back leads through the same ones in reverse (RFC 7665).
@@ -58,9 +57,6 @@ pub struct ServiceFunctionChainSpec {
     /// What happens while a function is missing.
     #[serde(default)]
     pub fail_policy: FailPolicy,
-    /// The most one-way latency over all of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub latency_max_micros: Option<Micros>,
 }
 
 /// Where traffic enters a chain.

@@ -140,7 +140,8 @@ pub struct Connection {
     /// Bits per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<Quantity>,
-    /// The most one-way latency between the users, or the first component, and the last.
+    /// The most one-way latency between the users, or the first component, and the last. It is checked on the direct way
+    /// between the two and on each hop between neighbours; the hops are not added up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_max_micros: Option<Micros>,
 }

@@ -241,7 +241,6 @@ fn chain(service: &Service, connection: &Connection) -> ServiceFunctionChainSpec
             .collect(),
         classifier: connection.classifier.clone(),
         fail_policy: connection.fail_policy,
-        latency_max_micros: connection.latency_max_micros,
     }
 }
 
