@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 use api::condition::{self, condition};
 use api::mco::{Endpoint, Endpoints};
-use api::wdm::is_available;
+use api::wdm::{DeploymentReplica, InstanceSpec, instance_name, is_available};
 use api::{
     AVAILABLE, Host, Instance, Network, Result, Site, Truth, WorkloadDeployment, service_address,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
-use runtime::{Ctx, Kinds, Never, ObjectRef, Plan, Reconciler, Report, Wait, deleting};
+use runtime::{Child, Ctx, Kinds, Never, ObjectRef, Plan, Reconciler, Report, Wait, deleting};
 use serde::Serialize;
 
 use crate::workload_deployment::instances::{Place, instance};
@@ -106,7 +106,10 @@ impl Reconciler for WorkloadDeploymentReconciler {
                     plan.waits.extend(unsettled(observed, &child.reference()));
                     plan.children.push(child);
                 }
-                Err(wait) => plan.waits.push(wait),
+                Err(wait) => {
+                    plan.waits.push(wait);
+                    plan.children.extend(kept(deployment, observed, replica));
+                }
             }
         }
         plan
@@ -189,6 +192,25 @@ fn place<'a>(
         site,
         address,
     })
+}
+
+/// The instance of a replica as it is, if there is one: what runs goes on, though its place cannot be told any more.
+/// Only one whose host does not exist any more is given up.
+fn kept(
+    deployment: &WorkloadDeployment,
+    observed: &Observed,
+    replica: &DeploymentReplica,
+) -> Option<Child> {
+    observed.hosts.get(replica.host.name())?;
+    let workload = deployment.spec.workload.name();
+    let name = instance_name(workload, replica.replica, replica.host.name());
+    let mut instances = observed.instances.iter();
+    let instance = instances.find(|instance| instance.name_any() == name)?;
+    let spec = InstanceSpec {
+        serving: replica.serving,
+        ..instance.spec.clone()
+    };
+    Some(Child::named(deployment, Instance::new(&name, spec)))
 }
 
 /// Why an instance is not yet what it should be: it may serve with a configuration that is not the wanted one.
@@ -276,5 +298,49 @@ mod tests {
             waits.is_empty(),
             "nobody may have to restore a network to delete"
         );
+    }
+
+    fn host() -> Host {
+        serde_json::from_value(json!({
+            "apiVersion": "groma.dev/v1alpha1", "kind": "Host", "metadata": {"name": "mad-1"},
+            "spec": {"site": "mad", "domain": "core", "locator": "fd00:1::/48"},
+        }))
+        .expect("a host")
+    }
+
+    fn running() -> Instance {
+        let artefact = json!({"form": "container", "image": "layout:web"});
+        serde_json::from_value(json!({
+            "apiVersion": "groma.dev/v1alpha1", "kind": "Instance",
+            "metadata": {"name": "web-0-mad-1", "namespace": "default"},
+            "spec": {
+                "host": "mad-1", "workload": "web", "artefact": artefact, "resources": {"cpu": "1"},
+                "interfaces": [{"name": "eth0", "role": "end", "address": "fd00:aa::7"}],
+            },
+        }))
+        .expect("an instance")
+    }
+
+    #[test]
+    fn what_runs_goes_on_while_its_site_or_network_is_missing_but_not_without_its_host() {
+        let running = Arc::new(running());
+        let mut observed = Observed {
+            instances: vec![running.clone()],
+            hosts: BTreeMap::from([("mad-1".to_owned(), Arc::new(host()))]),
+            sites: BTreeMap::new(),
+            network: None,
+        };
+        let plan = |observed: &Observed| WorkloadDeploymentReconciler.plan(&deployment(), observed);
+        let kept = plan(&observed);
+        let children = kept.children.iter();
+        let specs: Vec<_> = children
+            .filter_map(|child| child.object::<Instance>())
+            .map(|instance| &instance.spec)
+            .collect();
+        assert_eq!(specs, [&running.spec]);
+        let waits: Vec<String> = kept.waits.iter().map(Wait::to_string).collect();
+        assert_eq!(waits, ["Site mad: does not exist"]);
+        observed.hosts.clear();
+        assert!(plan(&observed).children.is_empty());
     }
 }
