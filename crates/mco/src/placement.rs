@@ -2,7 +2,8 @@
 //!
 //! Reads: Workload, WorkloadDeployment, Instance, Host. Writes: WorkloadDeployment. Acts on: nothing.
 //!
-//! A deployment is first made when the workloads that its own depends on are available; once made it stays. A replica
+//! The first deployment of a workload is made when the workloads that it depends on are available; after that it has
+//! started, wherever it goes. A replica
 //! that moves runs in its old place until its new one is available (make before break), then it leaves the deployment;
 //! its reservation ends when the Workload's reconciler sees that it is gone.
 
@@ -127,7 +128,7 @@ fn carried_out(
         (Some(workload), Some(_)) => spec(workload, target),
         (Some(workload), None) => {
             let waits = too_early(placement, observed, workload);
-            if !waits.is_empty() {
+            if !waits.is_empty() && !started(observed, target) {
                 return Err(waits);
             }
             spec(workload, target)
@@ -142,6 +143,12 @@ fn carried_out(
     };
     let deployment = WorkloadDeployment::new(&target.name(), spec);
     Ok(Child::named(placement, deployment))
+}
+
+/// Whether the workload runs anywhere yet: only its first start waits for what it depends on, a move does not.
+fn started(observed: &Observed, target: &Target) -> bool {
+    let mut deployments = observed.deployments.values();
+    deployments.any(|deployment| deployment.spec.workload == target.workload)
 }
 
 /// The workloads that must be available first.

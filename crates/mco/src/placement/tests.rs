@@ -65,6 +65,28 @@ fn a_deployment_starts_after_what_it_depends_on_and_then_stays() {
 }
 
 #[test]
+fn a_replica_that_moves_to_another_pool_waits_for_no_start_order() {
+    let mut web = workload("web", 1);
+    web.spec.depends_on = vec![api::Ref::new("db")];
+    let first = placement("g", &[("web", "mad", 1)]);
+    let mut before = observed(std::slice::from_ref(&web), vec![]);
+    before.available.insert("db".into(), true);
+    let (running, _) = planned(&first, &before);
+    let mut moved = first.clone();
+    moved.spec.assignments[0].state = AssignmentState::Draining;
+    let mut next = assignment("web", 0, "bcn", 1);
+    next.outcome = api::mco::Outcome::Reuse {
+        pool_namespace: api::SYSTEM_NAMESPACE.into(),
+        pool: api::Ref::new("core"),
+    };
+    moved.spec.assignments.push(next);
+    let mut world = observed(&[web], running);
+    world.available.insert("db".into(), false);
+    let (both, waits) = planned(&moved, &world);
+    assert_eq!(both.len(), 2, "{waits:?}");
+}
+
+#[test]
 fn a_replica_that_moves_runs_in_both_places_until_it_is_replaced() {
     let web = workload("web", 1);
     let first = placement("web", &[("web", "mad", 1)]);
