@@ -269,8 +269,8 @@ mod tests {
             "metadata": {"name": "web", "namespace": "default"},
             "spec": {
                 "workload": "web", "target": {"pool": {"namespace": "default", "name": "edge"}},
-                "replicas": [{"replica": 0, "host": "mad-1", "artefact": artefact}],
-                "resources": {"cpu": "1"}, "network": "net",
+                "replicas": [{"replica": 0, "host": "mad-1", "artefact": artefact, "resources": {"cpu": "1"}}],
+                "network": "net",
             },
         }))
         .expect("a deployment")

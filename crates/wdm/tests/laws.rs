@@ -48,13 +48,12 @@ fn deployment(hosts: &[&str], limit: &str) -> Value {
     let replicas: Vec<_> = hosts
         .iter()
         .enumerate()
-        .map(|(n, host)| json!({"replica": n, "host": host, "artefact": artefact}))
+        .map(|(n, host)| json!({"replica": n, "host": host, "artefact": artefact, "resources": {"cpu": "1"}}))
         .collect();
     let spec: WorkloadDeploymentSpec = serde_json::from_value(json!({
         "workload": "web",
         "target": {"pool": {"namespace": "default", "name": "edge"}},
         "replicas": replicas,
-        "resources": {"cpu": "1"},
         "configuration": {"files": [{"path": "/etc/web/limit", "content": {"literal": {"value": limit}}}],
             "environment": [{"name": "SITE", "value": {"fact": {"fact": "site"}}}],
             "onChange": {"signal": {"signal": "SIGHUP"}}},

@@ -49,8 +49,6 @@ pub struct WorkloadDeploymentSpec {
     /// How they are run.
     #[serde(default)]
     pub execution: Execution,
-    /// What each takes.
-    pub resources: Resources,
     /// Their files and environment.
     #[serde(default)]
     pub configuration: Configuration,
@@ -89,6 +87,8 @@ pub struct DeploymentReplica {
     pub host: Ref<Host>,
     /// What it runs.
     pub artefact: Artefact,
+    /// What it takes.
+    pub resources: Resources,
     /// Whether new traffic goes to it.
     #[serde(default)]
     pub serving: Serving,

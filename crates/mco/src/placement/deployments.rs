@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::mco::{Assignment, AssignmentState, Outcome};
 use api::wdm::{DeploymentReplica, DeploymentTarget, Serving, WorkloadDeploymentSpec};
-use api::{Placement, Ref, ResourcePool, Resources, Workload, WorkloadDeployment, short_hash};
+use api::{Placement, Ref, ResourcePool, Workload, WorkloadDeployment, short_hash};
 
 /// The replicas of one workload in one pool.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,8 +14,6 @@ pub(crate) struct Target {
     pub pool_namespace: String,
     pub pool: Ref<ResourcePool>,
     pub replicas: Vec<DeploymentReplica>,
-    /// What each replica takes.
-    pub resources: Resources,
 }
 
 impl Target {
@@ -58,11 +56,7 @@ pub(crate) fn targets(
             pool_namespace: pool_namespace.clone(),
             pool: pool.clone(),
             replicas: Vec::new(),
-            resources: Resources::default(),
         });
-        if !draining || target.replicas.is_empty() {
-            target.resources = assignment.reserved.clone();
-        }
         target.replicas.push(replica(assignment));
     }
     targets.into_values().collect()
@@ -79,6 +73,7 @@ fn replica(assignment: &Assignment) -> DeploymentReplica {
         replica: assignment.replica,
         host: assignment.host.clone(),
         artefact: assignment.artefact.clone(),
+        resources: assignment.reserved.clone(),
         serving: match assignment.state {
             AssignmentState::Active => Serving::Active,
             AssignmentState::Draining => Serving::Draining,
@@ -97,7 +92,6 @@ pub(crate) fn spec(workload: &Workload, target: &Target) -> WorkloadDeploymentSp
         },
         replicas: target.replicas.clone(),
         execution: wanted.execution.clone(),
-        resources: target.resources.clone(),
         configuration: wanted.configuration.clone(),
         ports: wanted.ports.clone(),
         network: wanted.network.clone(),

@@ -87,6 +87,20 @@ fn a_replica_that_moves_to_another_pool_waits_for_no_start_order() {
 }
 
 #[test]
+fn a_replica_that_leaves_keeps_what_it_takes() {
+    let web = workload("web", 3);
+    let first = placement("web", &[("web", "mad", 1)]);
+    let (running, _) = planned(&first, &observed(std::slice::from_ref(&web), vec![]));
+    let mut moved = first.clone();
+    moved.spec.assignments[0].state = AssignmentState::Draining;
+    moved.spec.assignments.push(assignment("web", 0, "bcn", 3));
+    let (both, _) = planned(&moved, &observed(&[web], running));
+    let replicas = both[0].spec.replicas.iter();
+    let taken: Vec<_> = replicas.map(|item| item.resources.get("cpu")).collect();
+    assert_eq!(taken, [1, 3].map(api::Quantity::whole));
+}
+
+#[test]
 fn a_replica_that_moves_runs_in_both_places_until_it_is_replaced() {
     let web = workload("web", 1);
     let first = placement("web", &[("web", "mad", 1)]);

@@ -87,7 +87,7 @@ impl Reconciler for DeploymentPlayer {
                 workload: it.spec.workload.clone(),
                 artefact: replica.artefact.clone(),
                 execution: it.spec.execution.clone(),
-                resources: it.spec.resources.clone(),
+                resources: replica.resources.clone(),
                 configuration: it.spec.configuration.clone(),
                 interfaces: Vec::new(),
                 serving: replica.serving,

@@ -34,7 +34,7 @@ pub fn instance(
         workload: spec.workload.clone(),
         artefact: replica.artefact.clone(),
         execution: spec.execution.clone(),
-        resources: spec.resources.clone(),
+        resources: replica.resources.clone(),
         configuration,
         interfaces: interfaces(spec.function, place.address),
         serving: replica.serving,
