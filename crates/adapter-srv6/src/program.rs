@@ -63,26 +63,47 @@ pub(crate) struct Device {
     pub(crate) mtu: u32,
 }
 
-/// The MTU of attachments and user ports: what the underlay leaves after the longest encapsulation of this host.
-pub fn attachment_mtu(datapath: &HostDatapathSpec) -> Result<u32, Error> {
-    let lengths = datapath
-        .steering
-        .iter()
-        .map(|steering| steering.segments.len());
-    let longest = u32::try_from(lengths.max().unwrap_or(1).max(1)).unwrap_or(u32::MAX);
+/// The MTU of attachments and user ports: what the underlay leaves after an encapsulation with so many segments.
+pub fn attachment_mtu(underlay: u32, segments: usize) -> Result<u32, Error> {
+    let segments = u32::try_from(segments).unwrap_or(u32::MAX);
     let overhead = SEGMENT_BYTES
-        .saturating_mul(longest)
+        .saturating_mul(segments)
         .saturating_add(ENCAPSULATION_BYTES);
-    let mtu = datapath.mtu.saturating_sub(overhead);
+    let mtu = underlay.saturating_sub(overhead);
     if mtu >= MTU_MIN {
         return Ok(mtu);
     }
     let need = MTU_MIN.saturating_add(overhead);
     let what = format!(
-        "mtu {} is too small: encapsulation takes {overhead} bytes and IPv6 needs {MTU_MIN}, so at least {need}",
-        datapath.mtu
+        "mtu {underlay} is too small: encapsulation takes {overhead} bytes and IPv6 needs {MTU_MIN}, so at least {need}"
     );
     Err(Error::new(ErrorKind::Invalid, what))
+}
+
+/// The MTU of what a datapath that is asked for attaches. One that attaches nothing needs no room: it only clears.
+pub(crate) fn wanted_mtu(datapath: &HostDatapathSpec) -> Result<u32, Error> {
+    match attaches(datapath) {
+        true => attachment_mtu(datapath.mtu, longest(datapath)),
+        false => Ok(known_mtu(datapath)),
+    }
+}
+
+/// The MTU of what is known, which joins what is wanted with what was: such a mixture must never keep a router from
+/// being read.
+pub(crate) fn known_mtu(datapath: &HostDatapathSpec) -> u32 {
+    attachment_mtu(datapath.mtu, longest(datapath)).unwrap_or(MTU_MIN)
+}
+
+/// Whether it has anything whose interface has an MTU.
+pub(crate) fn attaches(datapath: &HostDatapathSpec) -> bool {
+    !datapath.attachments.is_empty() || !datapath.user_ports.is_empty()
+}
+
+/// The segments of the longest encapsulation of this host.
+fn longest(datapath: &HostDatapathSpec) -> usize {
+    let steering = datapath.steering.iter();
+    let lengths = steering.map(|steering| steering.segments.len());
+    lengths.max().unwrap_or(1).max(1)
 }
 
 /// An attachment: its interface, the way to the instance, and the rule for what the instance sends.
@@ -304,13 +325,24 @@ mod tests {
             let mut datapath = datapath();
             datapath.mtu = mtu;
             datapath.steering[0].segments = vec![Ipv6Addr::LOCALHOST; segments];
-            attachment_mtu(&datapath)
+            wanted_mtu(&datapath)
         };
         assert_eq!(mtu(1500, 1).expect("fits"), 1436);
         assert_eq!(mtu(1500, 3).expect("fits"), 1404);
         assert_eq!(mtu(1344, 1).expect("just fits"), 1280);
         let refused = mtu(1343, 1).expect_err("too small");
         assert!(refused.what.contains("at least 1344"), "{refused}");
+    }
+
+    #[test]
+    fn what_attaches_nothing_needs_no_room() {
+        let mut datapath = datapath();
+        datapath.mtu = 0;
+        assert_eq!(known_mtu(&datapath), MTU_MIN);
+        wanted_mtu(&datapath).expect_err("it attaches something");
+        datapath.attachments.clear();
+        datapath.user_ports.clear();
+        wanted_mtu(&datapath).expect("it only clears");
     }
 
     #[test]

@@ -108,14 +108,14 @@ impl Inner {
         let memory = self.memory();
         let kernel = self.look()?;
         Ok(match memory.known() {
-            Some(known) => state::state(known, program::attachment_mtu(known)?, &kernel),
+            Some(known) => state::state(known, program::known_mtu(known), &kernel),
             None => state::state(&nothing(), 0, &kernel),
         })
     }
 
     fn apply(&self, wanted: &HostDatapathSpec, step: &RouterStep) -> Result<(), Error> {
         let mut memory = self.memory();
-        let mtu = program::attachment_mtu(wanted)?;
+        let mtu = program::wanted_mtu(wanted)?;
         self.learn(&mut memory, wanted, mtu)?;
         match step {
             RouterStep::EnsureAttachment(attachment) => {
@@ -139,11 +139,13 @@ impl Inner {
             return Ok(());
         }
         let kernel = self.look()?;
-        let applied = match memory.known() {
-            Some(known) => state::applied(known, program::attachment_mtu(known)?, &kernel),
-            None => Default::default(),
+        let known = match memory.known() {
+            Some(past) => {
+                let applied = state::applied(past, program::known_mtu(past), &kernel);
+                state::known(wanted, past.mtu, applied)
+            }
+            None => wanted.clone(),
         };
-        let known = state::known(wanted, applied);
         sysctl::set(&self.namespace, sysctl::ROUTER).map_err(convert)?;
         self.write_firewall(&known, mtu)?;
         memory.learn(wanted.clone(), known)

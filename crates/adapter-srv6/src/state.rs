@@ -103,9 +103,16 @@ fn objects(applied: &AppliedDatapath, mtu: u32) -> Vec<Objects> {
 }
 
 /// What is known after `wanted` is asked for: all of it, and of the past what is still applied and not the same thing
-/// under another label.
-pub(crate) fn known(wanted: &HostDatapathSpec, applied: AppliedDatapath) -> HostDatapathSpec {
+/// under another label. While only the past attaches anything, its MTU counts, or it would not be recognised any more.
+pub(crate) fn known(
+    wanted: &HostDatapathSpec,
+    past_mtu: u32,
+    applied: AppliedDatapath,
+) -> HostDatapathSpec {
     let mut known = wanted.clone();
+    if !program::attaches(wanted) {
+        known.mtu = past_mtu;
+    }
     let AppliedDatapath {
         attachments,
         user_ports,
@@ -252,10 +259,28 @@ mod tests {
         wanted.sids[0].chain = "default/renamed".to_owned();
         wanted.steering[1].segments = vec!["fcff:9::1".parse().expect("an address of the tests")];
         wanted.sids.remove(1);
-        let known = known(&wanted, before);
+        let known = known(&wanted, old.mtu, before);
         let chains: Vec<&str> = known.sids.iter().map(|sid| sid.chain.as_str()).collect();
         assert_eq!(chains, ["default/renamed", "default/web"]);
         assert_eq!(known.steering.len(), 3, "both ways of the changed one");
         assert_eq!(known.attachments, wanted.attachments);
+    }
+
+    #[test]
+    fn what_is_cleared_is_known_as_it_was_until_it_is_gone() {
+        let old = datapath();
+        let kernel = programmed(&old);
+        let nothing = HostDatapathSpec {
+            mtu: 0,
+            attachments: Vec::new(),
+            user_ports: Vec::new(),
+            sids: Vec::new(),
+            steering: Vec::new(),
+            ..old.clone()
+        };
+        let known = known(&nothing, old.mtu, applied(&old, MTU, &kernel));
+        let state = state(&known, program::known_mtu(&known), &kernel);
+        assert_eq!(state.applied.attachments, old.attachments);
+        assert_eq!(state.leftovers, [""; 0]);
     }
 }

@@ -6,7 +6,6 @@
 
 mod door;
 
-use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +13,6 @@ use std::time::Duration;
 use adapter_oci::{LocalMachine, OciConfig, OciRuntime};
 use adapter_srv6::Srv6Router;
 use anyhow::{Context, bail};
-use api::Ipv6Prefix;
-use api::tcm::HostDatapathSpec;
 use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -29,6 +26,8 @@ use crate::places;
 
 /// The program that runs containers.
 const OCI_RUNTIME: &str = "runc";
+/// How many segments an encapsulation has at first; a datapath with longer ones lowers the MTU of what it attaches.
+const SEGMENTS: usize = 1;
 /// How often it is looked for what has no object any more, while the host is not forgotten.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -105,25 +104,10 @@ fn oci_config(options: &Options) -> anyhow::Result<OciConfig> {
         state: options.state.join("containers"),
         images: options.images.clone(),
         router_netns: options.router.clone(),
-        attachment_mtu: attachment_mtu(underlay_mtu(options)?)?,
+        attachment_mtu: adapter_srv6::attachment_mtu(underlay_mtu(options)?, SEGMENTS)?,
         shim: vec!["/proc/self/exe".into(), "shim".into()],
         runtime_program: OCI_RUNTIME.to_owned(),
     })
-}
-
-/// The largest packet of an instance: what the underlay takes less what encapsulation adds.
-fn attachment_mtu(underlay: u32) -> anyhow::Result<u32> {
-    let locator = Ipv6Prefix::new(Ipv6Addr::UNSPECIFIED, 0);
-    let (attachments, user_ports, sids, steering) = Default::default();
-    let datapath = HostDatapathSpec {
-        locator,
-        mtu: underlay,
-        attachments,
-        user_ports,
-        sids,
-        steering,
-    };
-    Ok(adapter_srv6::attachment_mtu(&datapath)?)
 }
 
 /// The largest packet that the underlay takes.
@@ -156,9 +140,10 @@ async fn sweep(
             );
         }
         if let Err(error) = tcm::sweep(&client, host, router).await {
-            tracing::debug!(
+            // Also said when only the server does not answer: a router that keeps old segments must not go unseen.
+            tracing::warn!(
                 error = api::chain(&error),
-                "cannot look for a datapath without its object"
+                "cannot clear a datapath without its object"
             );
         }
         let _ = timeout(SWEEP, forgotten.notified()).await;

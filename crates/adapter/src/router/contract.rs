@@ -1,11 +1,13 @@
 //! What every router keeps, tried on one: the simulated one always, the real one where the machine allows it.
 
-use api::ErrorKind;
+use std::net::Ipv6Addr;
+
 use api::tcm::{
     AppliedDatapath, Attachment, Classifier, Direction, HostDatapathSpec, LocalSid, SidTarget,
     Steering, TrafficMatch, UserPort,
 };
 use api::wdm::Protocol;
+use api::{ErrorKind, Ipv6Prefix};
 
 use super::{Router, RouterState, RouterStep, difference};
 
@@ -50,7 +52,17 @@ pub async fn check(ground: &impl Ground) {
     replaces_in_place(router, &wanted).await;
     names_what_is_absent(router, &wanted).await;
     mends_what_an_interface_took_along(ground, &wanted).await;
-    settle(router, &nothing()).await;
+    clears_by_a_spec_that_says_nothing(router).await;
+}
+
+/// A router whose datapath is gone is cleared by a spec in which everything is zero.
+async fn clears_by_a_spec_that_says_nothing(router: &impl Router) {
+    let spec = HostDatapathSpec {
+        locator: Ipv6Prefix::new(Ipv6Addr::UNSPECIFIED, 0),
+        mtu: 0,
+        ..nothing()
+    };
+    settle(router, &spec).await;
 }
 
 /// Applies what is missing until nothing is, and expects exactly what is wanted to be read back.
