@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what building and testing needs; says nothing and changes nothing when all is there.
 #
-# Needed: a C compiler, the Rust toolchain of Cargo.toml. For real containers and packets: runc, nft, ip, nginx.
+# Needed: a C compiler, the Rust toolchain of Cargo.toml. For real containers and packets: runc, nft, ip, nginx, and a
+# static busybox, which the live tests' image is made of.
 # As root on Debian the missing packages are installed; otherwise they are named. What is only needed for the lab and the
 # live tests never fails this script: those tests then say what they miss.
 set -eu
@@ -51,9 +52,14 @@ no_services() {
     fi
 }
 
+# A busybox that needs libraries is no use in an image that has none.
+missing_busybox() {
+    if [ ! -x /bin/busybox ] || ldd /bin/busybox >/dev/null 2>&1; then printf 'busybox-static '; fi
+}
+
 ensure_packages() {
     needed=$(missing_packages "$NEEDED")
-    lab=$(missing_packages "$LAB")
+    lab=$(missing_packages "$LAB")$(missing_busybox)
     [ -n "$needed$lab" ] || return 0
     if [ "$(id -u)" = 0 ]; then no_services; fi
     if [ -n "$needed" ]; then

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use linux::cgroup::Hierarchies;
 use linux::netns;
+use live::Skip;
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 
@@ -43,9 +44,10 @@ pub struct Bed {
 impl Bed {
     /// A bed, or `None` with a printed reason where containers cannot run.
     pub async fn new() -> Option<Self> {
-        let missing = adapter_oci::requirements();
+        let mut missing = adapter_oci::requirements();
+        missing.extend(image::missing());
         if !missing.is_empty() {
-            eprintln!("skipped: {}", missing.join("; "));
+            Skip::because(missing.join("; ")).report();
             return None;
         }
         let number = BEDS.fetch_add(1, Ordering::Relaxed);
