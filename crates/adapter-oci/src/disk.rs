@@ -7,7 +7,7 @@
 //! | `record.json` | agent, on request | what is wanted |
 //! | `removing` | agent, on request | that it must go |
 //! | `sets/DIGEST.json` | agent, on request | configuration files |
-//! | `journal.json` | supervisor | which of these sets are in force, tried and refused |
+//! | `journal.json` | supervisor | which of these sets are in force, on trial, tried and refused |
 //! | `history.json` | supervisor | restarts, and how the last run ended |
 //! | `epoch` | supervisor | the number of the run that may live |
 //! | `launch.json`, `bundle/` | supervisor | how a run is started |
@@ -57,6 +57,9 @@ pub(crate) struct Journal {
     /// The set that lies in the container now and has not proven itself.
     pub(crate) trying: Option<String>,
     /// A set that was refused, and why.
+    /// The last set that has proven itself for long, while the one in force is still on trial.
+    #[serde(default)]
+    pub(crate) previous: Option<String>,
     pub(crate) refused: Option<RefusedFiles>,
 }
 
@@ -140,6 +143,19 @@ pub(crate) enum End {
     /// It never ran.
     NotStarted(String),
 }
+impl Exit {
+    /// Whether the program ended itself. Who sends SIGKILL is somebody else, but for the kernel when memory is full.
+    pub(crate) fn is_its_own(&self) -> bool {
+        match self.end {
+            End::Status(_) => true,
+            End::Signal(signal) => {
+                signal != rustix::process::Signal::KILL.as_raw() || self.out_of_memory
+            }
+            End::NotStarted(_) => false,
+        }
+    }
+}
+
 
 impl Folder {
     /// A file or folder in it.
@@ -278,6 +294,20 @@ mod tests {
         }
         folder.forget_sets(&["two"]).expect("forgotten");
         assert!(folder.set("one").is_err());
+    #[test]
+    fn an_end_that_others_made_is_not_the_programs_own() {
+        let exit = |end, out_of_memory| Exit {
+            epoch: 1,
+            end,
+            out_of_memory,
+        };
+        assert!(exit(End::Status(1), false).is_its_own());
+        assert!(exit(End::Signal(11), false).is_its_own());
+        assert!(exit(End::Signal(9), true).is_its_own());
+        assert!(!exit(End::Signal(9), false).is_its_own());
+        assert!(!exit(End::NotStarted("no router".to_owned()), false).is_its_own());
+    }
+
         assert_eq!(folder.set("two").expect("still there"), files);
     }
 }

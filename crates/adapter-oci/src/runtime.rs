@@ -211,8 +211,9 @@ impl Container {
         self.folder.write("record.json", &record)?;
         // The supervisor may still be about to use any of the sets before.
         let journal: Journal = self.folder.read("journal.json")?.unwrap_or_default();
-        let trying = journal.trying.as_deref().unwrap_or(files);
-        let kept = [files, &self.record.files, &journal.applied, trying];
+        let mut kept = vec![files, &self.record.files, &journal.applied];
+        kept.extend(journal.trying.as_deref());
+        kept.extend(journal.previous.as_deref());
         self.folder.forget_sets(&kept)?;
         self.record = record;
         self.wanted

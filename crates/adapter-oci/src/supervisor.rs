@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter::{ContainerPhase, ContainerState};
+use api::{Error, ErrorKind};
 use linux::cgroup::Group;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -111,7 +112,7 @@ impl Supervisor {
             };
             let (over, lasted) = match current {
                 Ok(current) => self.live_and_end(current, adopted).await,
-                Err(why) => (self.not_started(why), Duration::ZERO),
+                Err(error) => (self.not_started(&error), Duration::ZERO),
             };
             let ended = matches!(over, Over::Ended(_) | Over::Unwell(_));
             if let Over::Ended(why) | Over::Unwell(why) = over {
@@ -148,9 +149,11 @@ impl Supervisor {
         (over, run.lasted())
     }
 
-    /// A start that failed is an end too; the files that were to be tried are to blame, if there were any.
-    fn not_started(&mut self, why: String) -> Over {
-        match self.journal.trying.is_some() {
+    /// A start that failed is an end too. The files that were to be tried are to blame only if they cannot be put there;
+    /// else they are tried again with the next start.
+    fn not_started(&mut self, error: &Error) -> Over {
+        let why = api::chain(error);
+        match error.kind == ErrorKind::Invalid && self.journal.trying.is_some() {
             true => {
                 self.refuse(why);
                 Over::NewFiles

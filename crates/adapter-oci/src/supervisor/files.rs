@@ -1,7 +1,8 @@
 //! Configuration files: put into a running container, proven, and put back when it refuses them.
 //!
 //! The journal says which set lies in the container and has not proven itself. It is written before the files are, so that
-//! a crash at any point is followed by another try of the same set.
+//! a crash at any point is followed by another try of the same set. A set that was taken is on trial for a while: the
+//! first good answer may have come from a program that had not read it yet.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,13 +12,13 @@ use std::time::Duration;
 
 use adapter::RefusedFiles;
 use api::wdm::OnChange;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::run::Run;
 use super::{Over, Supervisor};
 use crate::bundle::{known_signal, mounts};
 use crate::disk::{FileSet, Folder, replace};
-use crate::supervisor::probe::{PROBE_AGAIN, Prober};
+use crate::supervisor::probe::PROBE_AGAIN;
 
 /// How long a container must stay alive with new files before they count as taken.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -25,15 +26,11 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How long a container may take to be ready with new files.
 const PROVE_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a container is on trial with files that it has taken; longer where its probe needs more time to fail.
+const TRIAL: Duration = Duration::from_secs(20);
+
 /// The permissions of a configuration file: its container may run as anybody. The way to it on the host is closed.
 const FILE_MODE: u32 = 0o444;
-
-/// What came of a set of files.
-pub(super) enum Proof {
-    Taken,
-    Refused(String),
-    Over(Over),
-}
 
 impl Supervisor {
     /// The set that a run starts with.
@@ -44,12 +41,11 @@ impl Supervisor {
             .unwrap_or(&self.journal.applied)
     }
 
-    /// Before a start: a newer set is tried with it.
+    /// Before a start: a newer set is tried with it, and none that nobody wants any more.
     pub(super) fn take_wanted_files(&mut self) {
-        if self.journal.trying.is_none()
-            && let Some(wanted) = self.newer_files()
-        {
-            self.journal.trying = Some(wanted);
+        let newer = self.newer_files();
+        if self.journal.trying != newer {
+            self.journal.trying = newer;
             self.keep_journal();
         }
     }
@@ -69,6 +65,9 @@ impl Supervisor {
             self.forget_refusal();
             return None;
         };
+        if self.journal.trying.as_ref() == Some(&wanted) {
+            return None;
+        }
         self.journal.trying = Some(wanted);
         self.keep_journal();
         self.give_files(run).await
@@ -84,29 +83,12 @@ impl Supervisor {
         }
     }
 
-    /// Puts the set that is tried into the container, tells it, and waits for the proof.
+    /// Puts the set that is tried into the container and tells it.
     pub(super) async fn give_files(&mut self, run: &Run) -> Option<Over> {
         match self.put_and_tell(run).await {
-            Ok(true) => self.prove_files(run).await,
+            Ok(true) => None,
             Ok(false) => Some(Over::NewFiles),
             Err(why) => self.put_back(run, why).await,
-        }
-    }
-
-    /// Waits until the container has proven the set that is tried.
-    pub(super) async fn prove_files(&mut self, run: &Run) -> Option<Over> {
-        match self.proof(run).await {
-            Proof::Taken => {
-                self.accept();
-                None
-            }
-            Proof::Refused(why) => self.put_back(run, why).await,
-            Proof::Over(Over::Ended(why)) => {
-                self.update(|state| state.ready = false);
-                self.refuse(why.clone());
-                Some(Over::Ended(why))
-            }
-            Proof::Over(over) => Some(over),
         }
     }
 
@@ -134,54 +116,80 @@ impl Supervisor {
         }
     }
 
-    async fn proof(&self, run: &Run) -> Proof {
-        let mut wanted = self.wanted.clone();
-        tokio::select! {
-            () = run.ended() => Proof::Over(Over::Ended(self.how_it_ended(run))),
-            Ok(_) = wanted.wait_for(|wanted| wanted.removing) => Proof::Over(Over::Removing),
-            proof = self.settle() => proof,
+    /// Waits until the set that is tried or on trial has passed, or says why it has not; for ever if there is none.
+    pub(super) async fn verdict(&self) -> Result<(), String> {
+        match (&self.journal.trying, &self.journal.previous) {
+            (Some(_), _) => self.settle().await,
+            (None, Some(_)) => self.trial().await,
+            (None, None) => std::future::pending().await,
         }
     }
 
-    async fn settle(&self) -> Proof {
+    async fn settle(&self) -> Result<(), String> {
         let deadline = Instant::now() + PROVE_LIMIT;
         sleep(SETTLE).await;
         let Some(probe) = &self.record.spec.execution.readiness else {
-            return Proof::Taken;
+            return Ok(());
         };
-        let prober: Prober = self.prober();
+        let prober = self.prober();
         loop {
             match prober.check(probe).await {
-                Ok(()) => return Proof::Taken,
+                Ok(()) => return Ok(()),
                 Err(why) if Instant::now() >= deadline => {
-                    return Proof::Refused(format!("not ready within {PROVE_LIMIT:?}: {why}"));
+                    return Err(format!("not ready within {PROVE_LIMIT:?}: {why}"));
                 }
                 Err(_) => sleep(PROBE_AGAIN).await,
             }
         }
     }
 
-    fn accept(&mut self) {
-        if let Some(taken) = self.journal.trying.take() {
-            self.journal.applied = taken;
-            self.journal.refused = None;
-            self.keep_journal();
-            self.show_files();
-        }
+    async fn trial(&self) -> Result<(), String> {
+        let Some(probe) = &self.record.spec.execution.readiness else {
+            sleep(TRIAL).await;
+            return Ok(());
+        };
+        let to_fail = Duration::from(probe.period_seconds) * (probe.failure_threshold + 1);
+        let failed = timeout(TRIAL.max(to_fail), self.prober().failed(probe)).await;
+        failed.map_or(Ok(()), |why| Err(format!("not ready any more: {why}")))
     }
 
-    /// Notes that the set that is tried was refused; the one before it counts again.
-    pub(super) fn refuse(&mut self, why: String) {
-        if let Some(digest) = self.journal.trying.take() {
-            tracing::warn!(container = %self.record.id, why, "a container refused new files");
-            self.journal.refused = Some(RefusedFiles { digest, why });
-            self.keep_journal();
-            self.show_files();
+    /// The set that is tried is in force, on trial from now on; or its trial is over.
+    pub(super) fn accept(&mut self) {
+        match self.journal.trying.take() {
+            Some(taken) => {
+                let before = std::mem::replace(&mut self.journal.applied, taken);
+                // What has not passed its own trial is nothing to go back to, and what has needs no other one.
+                let proven = self.journal.previous.take().unwrap_or(before);
+                self.journal.previous = Some(proven).filter(|one| *one != self.journal.applied);
+                self.journal.refused = None;
+            }
+            None => self.journal.previous = None,
         }
+        self.keep_journal();
+        self.show_files();
+    }
+
+    /// Notes that the set that is tried or on trial was refused, if there is one; the one before it counts again.
+    pub(super) fn refuse(&mut self, why: String) {
+        let Some(digest) = self.take_unproven() else {
+            return;
+        };
+        tracing::warn!(container = %self.record.id, why, "a container refused new files");
+        self.journal.refused = Some(RefusedFiles { digest, why });
+        self.keep_journal();
+        self.show_files();
+    }
+
+    fn take_unproven(&mut self) -> Option<String> {
+        if let Some(tried) = self.journal.trying.take() {
+            return Some(tried);
+        }
+        let previous = self.journal.previous.take()?;
+        Some(std::mem::replace(&mut self.journal.applied, previous))
     }
 
     /// Refuses, and gives the container what it had; one that does not take even that is started anew.
-    async fn put_back(&mut self, run: &Run, why: String) -> Option<Over> {
+    pub(super) async fn put_back(&mut self, run: &Run, why: String) -> Option<Over> {
         self.refuse(why);
         match self.put_and_tell(run).await {
             Ok(true) => None,

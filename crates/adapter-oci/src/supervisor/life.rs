@@ -16,18 +16,27 @@ const MEND_NETWORK: Duration = Duration::from_secs(5);
 /// How often a container that is not ready yet is looked at in quick succession.
 const QUICK_TRIES: u32 = 100;
 
+/// What happens to a run.
+enum Event {
+    /// It ended, and nobody here ended it.
+    Ended,
+    /// Its liveness probe failed too often.
+    Unwell(String),
+    /// What became of files that had not proven themselves.
+    Verdict(Result<(), String>),
+    /// Something else is wanted.
+    Wanted,
+}
+
 impl Supervisor {
     /// Watches a run until it is over, or must be.
     pub(super) async fn live(&mut self, run: &Run, adopted: bool) -> Over {
-        if self.journal.trying.is_some() {
-            // Whether an adopted container has heard of its new files, nobody knows: it is told again.
-            let over = match adopted {
-                true => self.give_files(run).await,
-                false => self.prove_files(run).await,
-            };
-            if let Some(over) = over {
-                return over;
-            }
+        // Whether an adopted container has heard of its new files, nobody knows: it is told again.
+        if adopted
+            && self.journal.trying.is_some()
+            && let Some(over) = self.give_files(run).await
+        {
+            return over;
         }
         loop {
             if self.removing() {
@@ -37,22 +46,47 @@ impl Supervisor {
             if let Some(over) = self.give_wanted_files(run).await {
                 return over;
             }
-            if let Some(over) = self.watch(run).await {
+            let event = self.watch(run).await;
+            if let Some(over) = self.follow(run, event).await {
                 return over;
             }
         }
     }
 
-    /// Waits for the end, for a failed probe, or for something else to be wanted (`None`).
-    async fn watch(&self, run: &Run) -> Option<Over> {
+    /// Waits for the first thing to happen; new files are proven beside everything else.
+    async fn watch(&self, run: &Run) -> Event {
         let mut wanted = self.wanted.clone();
         tokio::select! {
-            () = run.ended() => Some(Over::Ended(self.how_it_ended(run))),
-            why = self.unwell() => Some(Over::Unwell(why)),
+            () = run.ended() => Event::Ended,
+            why = self.unwell() => Event::Unwell(why),
+            verdict = self.verdict() => Event::Verdict(verdict),
             never = self.watch_readiness() => match never {},
             never = self.mend_network() => match never {},
             // An error means that the runtime is gone: the container goes on without it.
-            Ok(()) = wanted.changed() => None,
+            Ok(()) = wanted.changed() => Event::Wanted,
+        }
+    }
+
+    /// What follows from it; `Some` if the run is over. A container that fails with unproven files has refused them.
+    async fn follow(&mut self, run: &Run, event: Event) -> Option<Over> {
+        match event {
+            Event::Wanted => None,
+            Event::Ended => {
+                let (why, own) = self.how_it_ended(run);
+                if own {
+                    self.refuse(why.clone());
+                }
+                Some(Over::Ended(why))
+            }
+            Event::Unwell(why) => {
+                self.refuse(why.clone());
+                Some(Over::Unwell(why))
+            }
+            Event::Verdict(Ok(())) => {
+                self.accept();
+                None
+            }
+            Event::Verdict(Err(why)) => self.put_back(run, why).await,
         }
     }
 
@@ -109,19 +143,8 @@ impl Supervisor {
         if was_ready.await.is_err() {
             return std::future::pending().await;
         }
-        let (prober, mut failures) = (self.prober(), 0);
-        loop {
-            match prober.check(probe).await {
-                Ok(()) => failures = 0,
-                Err(why) => {
-                    failures += 1;
-                    if failures >= probe.failure_threshold {
-                        return format!("liveness probe failed: {why}");
-                    }
-                }
-            }
-            sleep(probe.period_seconds.into()).await;
-        }
+        let why = self.prober().failed(probe).await;
+        format!("liveness probe failed: {why}")
     }
 
     /// Puts back what others took from the container's network.

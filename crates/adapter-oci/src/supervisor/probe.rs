@@ -13,7 +13,7 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use linux::netns;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::disk::Folder;
 use crate::exec;
@@ -51,6 +51,23 @@ impl Prober {
         timeout(limit, check)
             .await
             .unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
+    }
+
+    /// Waits until a probe has failed too often, one check after the other; says why the last one did.
+    pub(super) async fn failed(&self, probe: &Probe) -> String {
+        let mut failures = 0;
+        loop {
+            match self.check(probe).await {
+                Ok(()) => failures = 0,
+                Err(why) => {
+                    failures += 1;
+                    if failures >= probe.failure_threshold {
+                        return why;
+                    }
+                }
+            }
+            sleep(probe.period_seconds.into()).await;
+        }
     }
 
     /// Sends an empty POST, which must be answered with success.

@@ -96,11 +96,11 @@ impl Supervisor {
     }
 
     /// Starts a run with the files that are to be tried, or those in force.
-    pub(super) async fn start(&mut self) -> Result<Run, String> {
+    pub(super) async fn start(&mut self) -> Result<Run, Error> {
         self.update(|state| state.phase = ContainerPhase::Starting);
         self.wanted.mark_unchanged();
         self.take_wanted_files();
-        let run = self.try_start().await.map_err(|error| api::chain(&error));
+        let run = self.try_start().await;
         if let Ok(run) = &run {
             let since = run.status.since;
             self.update(|state| state.phase = ContainerPhase::Running { since });
@@ -191,15 +191,11 @@ impl Supervisor {
         }
     }
 
-    /// How a run ended that did so by itself.
-    pub(super) fn how_it_ended(&self, run: &Run) -> String {
-        describe(
-            self.folder
-                .exit_of(run.status.epoch)
-                .ok()
-                .flatten()
-                .as_ref(),
-        )
+    /// How a run ended that nobody here ended, and whether it did so itself.
+    pub(super) fn how_it_ended(&self, run: &Run) -> (String, bool) {
+        let exit = self.folder.exit_of(run.status.epoch).ok().flatten();
+        let own = exit.as_ref().is_some_and(Exit::is_its_own);
+        (describe(exit.as_ref()), own)
     }
 
     /// Declares the last run over and kills all that is left of it, however often it takes: nothing may be started before.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use adapter::{ContainerRuntime, ContainerSpec};
 use api::Seconds;
 use api::wdm::{OnChange, Probe, ProbeAction};
+use linux::process::Process;
+use rustix::process::Signal;
 
 use crate::bed::{Bed, script};
 
@@ -180,5 +182,120 @@ async fn a_change_survives_the_agent() {
     bed.until(&a, "applied", |state| state.files.applied == digest)
         .await;
     bed.logged(&a, "loaded two").await;
+    bed.finish().await;
+}
+
+/// Does this when it is told of new files.
+fn told(content: &str, action: &str) -> ContainerSpec {
+    let line = format!("trap '{action}' HUP; echo begun; while :; do sleep 0.05; done");
+    let mut spec = with_file(script(&line), content);
+    spec.on_change = OnChange::Signal {
+        signal: "SIGHUP".to_owned(),
+    };
+    spec
+}
+
+/// Is not ready with bad files, which it notices after some seconds.
+fn sickened(content: &str, seconds: u32) -> ContainerSpec {
+    let mut spec = told(
+        content,
+        &format!(
+            "sleep {seconds}; if grep -q bad {PATH}; then touch /tmp/sick; else rm -f /tmp/sick; fi"
+        ),
+    );
+    spec.execution.readiness = Some(Probe {
+        action: ProbeAction::Exec {
+            command: ["/bin/sh", "-c", "test ! -e /tmp/sick"]
+                .map(str::to_owned)
+                .to_vec(),
+        },
+        period_seconds: Seconds(1),
+        timeout_seconds: Seconds(1),
+        failure_threshold: 2,
+    });
+    spec
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_not_blamed_for_the_end_of_a_shim() {
+    let Some(bed) = Bed::new().await else { return };
+    let a = bed.run("a", &signalled("one")).await;
+    bed.logged(&a, "loaded one").await;
+    let next = signalled("two");
+    bed.runtime().ensure(&a, &next).await.expect("taken");
+    bed.logged(&a, "loaded two").await;
+    kill_shims(&bed);
+    let digest = Some(next.files_digest());
+    let state = bed
+        .until(&a, "applied", |state| state.files.applied == digest)
+        .await;
+    assert_eq!((state.restarts, state.files.refused), (1, None));
+    bed.finish().await;
+}
+
+fn kill_shims(bed: &Bed) {
+    for pid in bed.groups().into_values().flatten() {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if String::from_utf8_lossy(&line).contains("shim\0run") {
+            let shim = Process::open(u32::try_from(pid).expect("a number")).expect("it runs");
+            shim.signal(Signal::KILL).expect("killed");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_end_it_after_they_were_taken_are_put_back() {
+    let Some(bed) = Bed::new().await else { return };
+    let late = format!("sleep 3; grep -q bad {PATH} && exit 9");
+    let good = told("good", &late);
+    let a = bed.run("a", &good).await;
+    bed.logged(&a, "begun").await;
+    let bad = told("bad", &late);
+    bed.runtime().ensure(&a, &bad).await.expect("taken");
+    let digest = Some(bad.files_digest());
+    bed.until(&a, "taken", |state| state.files.applied == digest)
+        .await;
+    let state = bed
+        .until(&a, "refused and back", |state| {
+            state.files.refused.is_some() && state.ready
+        })
+        .await;
+    let refused = state.files.refused.expect("refused");
+    assert_eq!(refused.why, "exit status 9");
+    assert_eq!(state.files.applied, Some(good.files_digest()));
+    assert_eq!(bed.exec(&a, &format!("cat {PATH}")).await.0, "good");
+    bed.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_with_which_it_is_not_ready_any_more_are_put_back() {
+    let Some(bed) = Bed::new().await else { return };
+    let (good, bad) = (sickened("good", 3), sickened("bad", 3));
+    let a = bed.run("a", &good).await;
+    bed.logged(&a, "begun").await;
+    bed.runtime().ensure(&a, &bad).await.expect("taken");
+    let state = bed
+        .until(&a, "refused", |state| state.files.refused.is_some())
+        .await;
+    let why = state.files.refused.expect("refused").why;
+    assert!(why.starts_with("not ready any more: "), "{why}");
+    let state = bed.until(&a, "ready again", |state| state.ready).await;
+    assert_eq!(state.files.applied, Some(good.files_digest()));
+    assert_eq!(state.restarts, 0, "put back in place");
+    bed.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_not_ready_with_new_files_does_not_seem_to_be() {
+    let Some(bed) = Bed::new().await else { return };
+    let a = bed.run("a", &sickened("good", 0)).await;
+    bed.logged(&a, "begun").await;
+    let bad = sickened("bad", 0);
+    bed.runtime().ensure(&a, &bad).await.expect("taken");
+    bed.until(&a, "not ready", |state| {
+        assert_eq!(state.files.refused, None, "it was never shown");
+        !state.ready
+    })
+    .await;
     bed.finish().await;
 }
