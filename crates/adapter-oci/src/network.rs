@@ -4,21 +4,20 @@
 //! the other way round, and has no way for anything else. The router's end of each pair gets the gateway's address;
 //! everything else in the router belongs to whoever programs it.
 
+use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt;
 
 use adapter::ContainerInterface;
 use api::wdm::InterfaceRole;
 use linux::link::{Veth, ensure_veth};
 use linux::netlink::Prefix;
 use linux::route::{Action, METRIC, Route, TABLE_MAIN};
+use linux::process::Process;
 use linux::rule::{Rule, Selector};
 use linux::{Namespace, Netlink, Result, netns, sysctl};
 
-/// The router's address on every attachment; link-local, so it can be the same on all.
-const GATEWAY: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-
-/// The container's address on every attachment.
-const INSIDE: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+use crate::host::namespace_file;
 
 /// The length of the link-local prefix.
 const LINK_LOCAL_LENGTH: u8 = 64;
@@ -92,6 +91,18 @@ impl Network {
     }
 
     /// Removes all of it, in the router too.
+    /// Whether a process of the container is in another namespace than the one of that name: somebody deleted the name. A
+    /// process that has ended says nothing.
+    pub(crate) fn is_lost(&self, process: &Process) -> bool {
+        let Ok(inside) = fs::metadata(format!("/proc/{}/ns/net", process.pid())) else {
+            return false;
+        };
+        let named = fs::metadata(namespace_file(&self.name));
+        let same =
+            named.is_ok_and(|named| (named.dev(), named.ino()) == (inside.dev(), inside.ino()));
+        !same && !process.has_ended()
+    }
+
     pub(crate) fn remove(&self) -> Result<()> {
         // The kernel would remove the pairs with the namespace, but later and only when nothing holds that.
         if let Some(router) = netns::open(&self.router)? {

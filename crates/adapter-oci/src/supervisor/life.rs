@@ -22,6 +22,8 @@ enum Event {
     Ended,
     /// Its liveness probe failed too often.
     Unwell(String),
+    /// It is not in its network any more.
+    Astray(String),
     /// What became of files that had not proven themselves.
     Verdict(Result<(), String>),
     /// Something else is wanted.
@@ -61,7 +63,7 @@ impl Supervisor {
             why = self.unwell() => Event::Unwell(why),
             verdict = self.verdict() => Event::Verdict(verdict),
             never = self.watch_readiness() => match never {},
-            never = self.mend_network() => match never {},
+            why = self.mend_network(run) => Event::Astray(why),
             // An error means that the runtime is gone: the container goes on without it.
             Ok(()) = wanted.changed() => Event::Wanted,
         }
@@ -78,6 +80,7 @@ impl Supervisor {
                 }
                 Some(Over::Ended(why))
             }
+            Event::Astray(why) => Some(Over::Unwell(why)),
             Event::Unwell(why) => {
                 self.refuse(why.clone());
                 Some(Over::Unwell(why))
@@ -147,10 +150,14 @@ impl Supervisor {
         format!("liveness probe failed: {why}")
     }
 
-    /// Puts back what others took from the container's network.
-    async fn mend_network(&self) -> Infallible {
+    /// Puts back what others took from the container's network. Waits until that is of no use, because the name of the
+    /// namespace leads to another one than the container is in.
+    async fn mend_network(&self, run: &Run) -> String {
         loop {
             sleep(MEND_NETWORK).await;
+            if run.init().is_some_and(|init| self.network.is_lost(&init)) {
+                return "its network namespace was deleted".to_owned();
+            }
             let network = self.network.clone();
             let mended = blocking(move || {
                 network.ensure().map_err(|error| {

@@ -116,3 +116,25 @@ async fn a_function_forwards_from_one_side_to_the_other_only() {
     assert_eq!(own.count(), 0, "no way for anything else");
     bed.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_namespace_is_deleted_is_started_in_another() {
+    let Some(bed) = Bed::new().await else { return };
+    let mut spec = idle();
+    spec.interfaces = vec![interface("eth0", "gtlost", InterfaceRole::End)];
+    let a = bed.run("a", &spec).await;
+    let names = netns::list(&format!("groma-{}-", bed.host)).expect("listed");
+    netns::delete(&names[0]).expect("deleted");
+    let state = bed
+        .until(&a, "started again", |state| {
+            state.restarts == 1 && state.ready
+        })
+        .await;
+    assert_eq!(
+        state.last_exit.as_deref(),
+        Some("its network namespace was deleted")
+    );
+    let seen = bed.exec(&a, "ip -6 addr show dev eth0").await.0;
+    assert!(seen.contains("fe80::2/64"), "{seen}");
+    bed.finish().await;
+}
