@@ -9,6 +9,7 @@
 //! | `sets/DIGEST.json` | agent, on request | configuration files |
 //! | `journal.json` | supervisor | which of these sets are in force, on trial, tried and refused |
 //! | `history.json` | supervisor | restarts, and how the last run ended |
+//! | `ready.json` | supervisor | whether the run was ready when it was last probed |
 //! | `epoch` | supervisor | the number of the run that may live |
 //! | `launch.json`, `bundle/` | supervisor | how a run is started |
 //! | `status.json`, `exit.json` | shim | who runs, and how it ended |
@@ -56,11 +57,20 @@ pub(crate) struct Journal {
     pub(crate) applied: String,
     /// The set that lies in the container now and has not proven itself.
     pub(crate) trying: Option<String>,
-    /// A set that was refused, and why.
     /// The last set that has proven itself for long, while the one in force is still on trial.
     #[serde(default)]
     pub(crate) previous: Option<String>,
+    /// A set that was refused, and why.
     pub(crate) refused: Option<RefusedFiles>,
+}
+
+/// What the probes said last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ready {
+    /// Of which run.
+    pub(crate) epoch: u64,
+    /// Whether it may serve.
+    pub(crate) ready: bool,
 }
 
 /// What was.
@@ -133,16 +143,6 @@ pub(crate) struct Exit {
     pub(crate) out_of_memory: bool,
 }
 
-/// The end of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum End {
-    /// With this status.
-    Status(i32),
-    /// By this signal.
-    Signal(i32),
-    /// It never ran.
-    NotStarted(String),
-}
 impl Exit {
     /// Whether the program ended itself. Who sends SIGKILL is somebody else, but for the kernel when memory is full.
     pub(crate) fn is_its_own(&self) -> bool {
@@ -156,6 +156,16 @@ impl Exit {
     }
 }
 
+/// The end of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum End {
+    /// With this status.
+    Status(i32),
+    /// By this signal.
+    Signal(i32),
+    /// It never ran.
+    NotStarted(String),
+}
 
 impl Folder {
     /// A file or folder in it.
@@ -285,16 +295,6 @@ mod tests {
     }
 
     #[test]
-    fn only_the_sets_that_are_needed_are_kept() {
-        let place = tempfile::tempdir().expect("a folder");
-        let folder = Folder(place.path().to_owned());
-        let files = FileSet::from([("/etc/a/b".to_owned(), b"\xff\0".to_vec())]);
-        for digest in ["one", "two"] {
-            folder.keep_set(digest, &files).expect("kept");
-        }
-        folder.forget_sets(&["two"]).expect("forgotten");
-        assert!(folder.set("one").is_err());
-    #[test]
     fn an_end_that_others_made_is_not_the_programs_own() {
         let exit = |end, out_of_memory| Exit {
             epoch: 1,
@@ -308,6 +308,16 @@ mod tests {
         assert!(!exit(End::NotStarted("no router".to_owned()), false).is_its_own());
     }
 
+    #[test]
+    fn only_the_sets_that_are_needed_are_kept() {
+        let place = tempfile::tempdir().expect("a folder");
+        let folder = Folder(place.path().to_owned());
+        let files = FileSet::from([("/etc/a/b".to_owned(), b"\xff\0".to_vec())]);
+        for digest in ["one", "two"] {
+            folder.keep_set(digest, &files).expect("kept");
+        }
+        folder.forget_sets(&["two"]).expect("forgotten");
+        assert!(folder.set("one").is_err());
         assert_eq!(folder.set("two").expect("still there"), files);
     }
 }

@@ -92,7 +92,7 @@ impl OciRuntime {
         });
         let history: History = folder.read("history.json")?.unwrap_or_default();
         let (sender, receiver) = watch::channel(wanted);
-        let (supervisor, seen) = Supervisor::new(
+        let (mut supervisor, seen) = Supervisor::new(
             self.host.clone(),
             record.clone(),
             receiver,
@@ -102,7 +102,7 @@ impl OciRuntime {
             folder,
             wanted: sender,
             seen,
-            task: tokio::spawn(supervisor.supervise()),
+            task: tokio::spawn(supervisor.supervise(run)),
             record: record.clone(),
         };
         self.lock().insert(record.id, container);
@@ -111,6 +111,7 @@ impl OciRuntime {
 
     /// The containers that are left; those that are gone are forgotten here.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ContainerId, Container>> {
+        let run = supervisor.adopt();
         let mut containers = self
             .containers
             .lock()

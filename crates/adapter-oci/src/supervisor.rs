@@ -23,9 +23,8 @@ use tokio::time::sleep;
 use crate::disk::{Folder, History, Journal, Record};
 use crate::host::{Host, key};
 use crate::network::Network;
-use crate::supervisor::run::Run;
 
-pub(crate) use run::{blocking, remove_folder};
+pub(crate) use run::{Run, blocking, remove_folder};
 
 /// How long all processes of a container may take to die.
 pub(crate) const KILL_LIMIT: Duration = Duration::from_secs(10);
@@ -100,9 +99,11 @@ impl Supervisor {
         (supervisor, seen)
     }
 
-    /// Supervises until the container is removed.
-    pub(crate) async fn supervise(mut self) {
-        let mut run = self.adopt_or_clean().await;
+    /// Supervises until the container is removed; goes on with what [`Self::adopt`] found.
+    pub(crate) async fn supervise(mut self, mut run: Option<Run>) {
+        if run.is_none() {
+            self.clean().await;
+        }
         let mut pause = BACK_OFF_FIRST;
         while !self.removing() {
             let adopted = run.is_some();

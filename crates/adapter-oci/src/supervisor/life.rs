@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use super::probe::{PROBE_AGAIN, Prober};
 use super::run::{Run, blocking};
 use super::{Over, Supervisor};
+use crate::disk::Ready;
 
 /// How often the network of a running container is looked at and mended.
 const MEND_NETWORK: Duration = Duration::from_secs(5);
@@ -62,7 +63,7 @@ impl Supervisor {
             () = run.ended() => Event::Ended,
             why = self.unwell() => Event::Unwell(why),
             verdict = self.verdict() => Event::Verdict(verdict),
-            never = self.watch_readiness() => match never {},
+            never = self.watch_readiness(run.status.epoch) => match never {},
             why = self.mend_network(run) => Event::Astray(why),
             // An error means that the runtime is gone: the container goes on without it.
             Ok(()) = wanted.changed() => Event::Wanted,
@@ -104,9 +105,9 @@ impl Supervisor {
     }
 
     /// Keeps `ready` true to the readiness probe.
-    async fn watch_readiness(&self) -> Infallible {
+    async fn watch_readiness(&self, epoch: u64) -> Infallible {
         let Some(probe) = &self.record.spec.execution.readiness else {
-            self.set_ready(true);
+            self.set_ready(epoch, true);
             return std::future::pending().await;
         };
         let (prober, mut failures) = (self.prober(), 0);
@@ -114,13 +115,13 @@ impl Supervisor {
             match prober.check(probe).await {
                 Ok(()) => {
                     failures = 0;
-                    self.set_ready(true);
+                    self.set_ready(epoch, true);
                 }
                 Err(why) => {
                     failures += 1;
                     if failures >= probe.failure_threshold {
                         tracing::debug!(container = %self.record.id, why, "a container is not ready");
-                        self.set_ready(false);
+                        self.set_ready(epoch, false);
                     }
                 }
             }
@@ -178,7 +179,11 @@ impl Supervisor {
             .is_some_and(|state| state.ready)
     }
 
-    fn set_ready(&self, ready: bool) {
+    /// Shows whether it is ready, and keeps it for the next agent.
+    fn set_ready(&self, epoch: u64, ready: bool) {
+        if self.is_ready() != ready {
+            self.keep("ready.json", &Ready { epoch, ready });
+        }
         self.update(|state| {
             state.ready = ready && matches!(state.phase, ContainerPhase::Running { .. });
         });

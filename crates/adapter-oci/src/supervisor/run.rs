@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{BACK_OFF_FIRST, BACK_OFF_MAX, KILL_LIMIT, Supervisor};
 use crate::bundle::stop_signal;
-use crate::disk::{End, Exit, Status};
+use crate::disk::{End, Exit, Ready, Status};
 use crate::handle::Handle;
 use crate::{exec, spawn};
 
@@ -27,7 +27,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const HEEDS_AGAIN: Duration = Duration::from_millis(20);
 
 /// A run that lives.
-pub(super) struct Run {
+pub(crate) struct Run {
     /// Its handle becomes readable when the shim ends.
     pub(super) shim: Handle,
     pub(super) status: Status,
@@ -59,22 +59,28 @@ impl Run {
 }
 
 impl Supervisor {
-    /// At the beginning of the task: goes on with what runs, or clears away what is left of it.
-    pub(super) async fn adopt_or_clean(&mut self) -> Option<Run> {
-        match self.find_run() {
-            Ok(Some(run)) => {
-                let since = run.status.since;
-                self.update(|state| state.phase = ContainerPhase::Running { since });
-                return Some(run);
+    /// Before anybody asks: finds what runs and shows it as the agent before did, or traffic would be taken from it.
+    pub(crate) fn adopt(&mut self) -> Option<Run> {
+        let run = self.find_run().unwrap_or_else(|error| {
+            let container = &self.record.id;
+            tracing::warn!(%container, error = api::chain(&error), "cannot read what runs; it is started anew");
+            None
+        })?;
+        let since = run.status.since;
+        let ready = self.was_ready(run.status.epoch);
+        self.update(|state| {
+            if !matches!(state.phase, ContainerPhase::Stopping) {
+                state.phase = ContainerPhase::Running { since };
+                state.ready = ready;
             }
-            Ok(None) => {}
-            Err(error) => {
-                let container = &self.record.id;
-                tracing::warn!(%container, error = api::chain(&error), "cannot read what runs; it is started anew");
-            }
-        }
-        self.clean().await;
-        None
+        });
+        Some(run)
+    }
+
+    /// The readiness of a run that was last seen. What cannot be read is probed soon.
+    fn was_ready(&self, epoch: u64) -> bool {
+        let ready: Option<Ready> = self.folder.read("ready.json").ok().flatten();
+        ready.is_some_and(|last| last.epoch == epoch && last.ready)
     }
 
     /// The shim of the current epoch, if it lives; the end of its run is counted otherwise.

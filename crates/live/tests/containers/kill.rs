@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use adapter::{ContainerId, ContainerRuntime, ContainerSpec};
+use api::Seconds;
+use api::wdm::{Probe, ProbeAction};
 use linux::process::Process;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
@@ -31,6 +33,27 @@ async fn a_running_container_is_adopted_by_the_next_agent() {
     assert_eq!(before, after);
     assert_eq!(members, bed.groups(), "the very same processes");
     assert_eq!(bed.logs(&a).await, "once\n");
+    bed.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_serves_is_not_doubted_by_the_next_agent() {
+    let Some(mut bed) = Bed::new().await else {
+        return;
+    };
+    let mut spec = idle();
+    spec.execution.readiness = Some(Probe {
+        action: ProbeAction::Exec {
+            command: ["/bin/sleep", "1"].map(str::to_owned).to_vec(),
+        },
+        period_seconds: Seconds(1),
+        timeout_seconds: Seconds(5),
+        failure_threshold: 1,
+    });
+    let a = bed.run("a", &spec).await;
+    let before = bed.state(&a).await;
+    bed.open().await;
+    assert_eq!(bed.state(&a).await, before, "shown before it was probed");
     bed.finish().await;
 }
 
