@@ -8,6 +8,7 @@ use api::{Error, ErrorKind};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use linux::process::{Ended, Process};
+use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
@@ -35,13 +36,16 @@ pub(crate) struct Running {
 
 /// The helper process, reaped by its handle: its number may be used again as soon as its container is removed.
 #[derive(Debug)]
-struct Helper(Handle);
+struct Helper(Option<Handle>);
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        let process = self.0.process();
-        if !process.has_ended() {
-            let _ = process.signal(rustix::process::Signal::KILL);
+        let Some(handle) = self.0.take() else { return };
+        let _ = handle.process().signal(Signal::KILL);
+        // Until it is reaped it counts among the container's processes. The program that it leaves behind dies with it and
+        // is reaped as an orphan of the container.
+        if let Ok(event_loop) = tokio::runtime::Handle::try_current() {
+            event_loop.spawn(async move { handle.ended().await });
         }
         // SIGKILL of a process that no longer waits takes microseconds; what is left then is reaped with the agent.
         let _ = process.reap();
@@ -64,7 +68,7 @@ pub(crate) fn start(
     let process = Process::open(child.id()).map_err(io::Error::other)?;
     let piped = "the helper's standard streams are pipes";
     Ok(Running {
-        helper: Helper(Handle::new(process)?),
+        helper: Helper(Some(Handle::new(process)?)),
         stdin: Some(ChildStdin::from_std(child.stdin.take().expect(piped))?),
         stdout: ChildStdout::from_std(child.stdout.take().expect(piped))?,
         stderr: ChildStderr::from_std(child.stderr.take().expect(piped))?,
@@ -85,7 +89,10 @@ pub(crate) fn shim_command(config: &OciConfig) -> io::Result<Command> {
 impl Helper {
     /// Waits for its end, which is that of the program.
     async fn ended(&self) -> i32 {
-        match self.0.ended().await {
+        let Some(handle) = &self.0 else {
+            return KILLED;
+        };
+        match handle.ended().await {
             Some(Ended::Exit(status)) => status,
             Some(Ended::Signal(signal)) => SIGNAL_BASE + signal,
             None => KILLED,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use adapter::{
     ContainerId, ContainerRuntime, ContainerSpec, ContainerState, ExecOutput, ExecRequest,
@@ -12,10 +13,11 @@ use adapter::{
 use api::{Error, ErrorKind};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
-use linux::cgroup::Hierarchies;
+use linux::cgroup::{Group, Hierarchies};
 use rustix::process::{Pid, set_child_subreaper};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use crate::disk::{Folder, History, Journal, Record};
 use crate::host::{Host, OciConfig, key};
@@ -26,6 +28,9 @@ use crate::{bundle, exec, logs};
 /// How many hints wait for a slow listener; more are lost, as the trait says they may be.
 const HINTS_MAX: usize = 256;
 
+/// How often orphans are reaped.
+const REAP: Duration = Duration::from_secs(2);
+
 /// The most containers of a host.
 const CONTAINERS_MAX: usize = 512;
 
@@ -34,6 +39,13 @@ const CONTAINERS_MAX: usize = 512;
 pub struct OciRuntime {
     host: Arc<Host>,
     containers: Mutex<BTreeMap<ContainerId, Container>>,
+    reaper: JoinHandle<()>,
+}
+
+impl Drop for OciRuntime {
+    fn drop(&mut self) {
+        self.reaper.abort();
+    }
 }
 
 /// A container and the task that supervises it.
@@ -60,6 +72,7 @@ impl OciRuntime {
             .await
             .and_then(|(host, records)| {
                 let runtime = Self {
+                    reaper: tokio::spawn(reap(host.group_of_all())),
                     host: Arc::new(host),
                     containers: Mutex::default(),
                 };
@@ -189,6 +202,15 @@ impl OciRuntime {
         if let Err(error) = self.host.store.forget_unused(&used) {
             tracing::warn!(error = api::chain(&error), "cannot remove old images");
         }
+    }
+}
+
+/// Takes the zombies of all containers, which count among the processes that these may have.
+async fn reap(group: Group) {
+    loop {
+        sleep(REAP).await;
+        let group = group.clone();
+        let _ = tokio::task::spawn_blocking(move || group.reap_orphans()).await;
     }
 }
 

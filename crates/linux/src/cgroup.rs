@@ -6,6 +6,7 @@
 //! Limits are not set here: whoever runs containers writes these.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -298,6 +299,24 @@ impl Group {
         children().into_iter().filter(ended_here).collect()
     }
 
+    /// Reaps the orphans that ended in it or below and became children of this process (sub-reaper). Programs that this
+    /// process started itself are left: whoever waits for them is told how they ended.
+    pub fn reap_orphans(&self) {
+        let Some(own) = Standing::of("self") else {
+            return;
+        };
+        let orphaned = |pid: &i32| {
+            Standing::of(pid).is_some_and(|one| one.ended && one.session != own.session)
+        };
+        let orphans: BTreeSet<i32> = children().into_iter().filter(orphaned).collect();
+        if orphans.is_empty() {
+            return;
+        }
+        for pid in self.own_zombies().intersection(&orphans) {
+            let _ = waitpid(Pid::from_raw(*pid), WaitOptions::NOHANG);
+        }
+    }
+
     fn remove_folders(&self) -> io::Result<()> {
         let mut folders = Vec::new();
         for root in &self.hierarchies.all {
@@ -377,15 +396,29 @@ fn is_over(pid: i32, others: &BTreeSet<i32>) -> bool {
     match waitpid(Pid::from_raw(pid), WaitOptions::NOHANG) {
         Ok(reaped) => reaped.is_some(),
         Err(errno) => {
-            errno == Errno::CHILD && !parent(pid).is_some_and(|pid| others.contains(&pid))
+            errno == Errno::CHILD
+                && !Standing::of(pid).is_some_and(|one| others.contains(&one.parent))
         }
     }
 }
 
-/// The parent of a process; `None` if there is no such process any more.
-fn parent(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold spaces and parentheses itself; state and parent follow it.
-    let after_name = stat.get(stat.rfind(')')? + 2..)?;
-    after_name.split(' ').nth(1)?.parse().ok()
+/// What `/proc/PID/stat` says of a process's place among others.
+struct Standing {
+    ended: bool,
+    parent: i32,
+    session: i32,
+}
+
+impl Standing {
+    /// `None` if there is no such process any more.
+    fn of(pid: impl fmt::Display) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may hold spaces and parentheses itself; state, parent, group and session follow it.
+        let mut fields = stat.get(stat.rfind(')')? + 2..)?.split(' ');
+        Some(Self {
+            ended: fields.next()? == "Z",
+            parent: fields.next()?.parse().ok()?,
+            session: fields.nth(1)?.parse().ok()?,
+        })
+    }
 }

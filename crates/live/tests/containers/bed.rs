@@ -275,6 +275,17 @@ impl Bed {
         found
     }
 
+    /// How many processes of our containers have ended and were not reaped.
+    pub fn zombies(&self) -> usize {
+        let group = format!("/groma/{}/", self.host);
+        let entries = fs::read_dir("/proc").expect("read").flatten();
+        let ended = entries.filter(|entry| {
+            let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+            read("stat").contains(") Z ") && read("cgroup").contains(&group)
+        });
+        ended.count()
+    }
+
     /// The processes of each container, its shim included.
     pub fn groups(&self) -> BTreeMap<String, BTreeSet<i32>> {
         let hierarchies = Hierarchies::detect().expect("control groups");

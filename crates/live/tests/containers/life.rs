@@ -7,7 +7,7 @@ use api::Seconds;
 use api::wdm::{Probe, ProbeAction, Stop};
 use tokio::time::Instant;
 
-use crate::bed::{Bed, idle, script};
+use crate::bed::{Bed, LIMIT, idle, script};
 use crate::image;
 
 fn probe(action: ProbeAction) -> Probe {
@@ -180,5 +180,24 @@ async fn one_that_ignores_the_signal_is_killed_after_its_grace() {
     let started = Instant::now();
     bed.remove(&a).await;
     assert!(started.elapsed() >= Duration::from_secs(1));
+    bed.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_that_take_too_long_leave_no_zombies() {
+    let Some(bed) = Bed::new().await else { return };
+    let mut spec = idle();
+    spec.execution.readiness = Some(exec_probe("echo begun >> /tmp/probes; exec sleep 1000"));
+    let a = bed.start("a", &spec).await;
+    bed.running(&a).await;
+    let end = Instant::now() + LIMIT;
+    while bed.exec(&a, "grep -c begun /tmp/probes").await.0 != "6" {
+        assert!(Instant::now() < end, "the probe is not repeated");
+    }
+    // The one that runs now, and those of the pause between two looks for orphans.
+    while bed.zombies() > 4 {
+        assert!(Instant::now() < end, "{} zombies", bed.zombies());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     bed.finish().await;
 }
