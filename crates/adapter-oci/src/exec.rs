@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use adapter::{ExecOutput, ExecRequest};
 use api::{Error, ErrorKind};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures::stream::{self, BoxStream, StreamExt};
 use linux::process::{Ended, Process};
 use rustix::process::Signal;
@@ -47,8 +47,6 @@ impl Drop for Helper {
         if let Ok(event_loop) = tokio::runtime::Handle::try_current() {
             event_loop.spawn(async move { handle.ended().await });
         }
-        // SIGKILL of a process that no longer waits takes microseconds; what is left then is reaped with the agent.
-        let _ = process.reap();
     }
 }
 
@@ -146,6 +144,7 @@ pub(crate) fn stream(
     let session = Session {
         stdin: running.stdin.take(),
         input: request.stdin,
+        unread: Bytes::new(),
         running,
         open: [true, true],
         ended: false,
@@ -162,6 +161,8 @@ struct Session {
     running: Running,
     stdin: Option<ChildStdin>,
     input: BoxStream<'static, Bytes>,
+    /// What the program has not taken yet.
+    unread: Bytes,
     open: [bool; 2],
     ended: bool,
 }
@@ -170,6 +171,7 @@ enum Event {
     Output(io::Result<ExecOutput>),
     Closed(usize),
     Input(Option<Bytes>),
+    Fed(io::Result<usize>),
     End(i32),
 }
 
@@ -178,8 +180,10 @@ impl Session {
         while !self.ended {
             match self.event().await {
                 Event::Closed(which) => self.open[which] = false,
-                Event::Input(Some(bytes)) => self.feed(bytes).await,
-                Event::Input(None) => self.stdin = None,
+                Event::Input(Some(bytes)) => self.unread = bytes,
+                Event::Fed(Ok(count)) => self.unread.advance(count),
+                // One that no longer reads gets no more.
+                Event::Fed(Err(_)) | Event::Input(None) => self.stdin = None,
                 Event::Output(item) => return Some(self.item(item)),
                 Event::End(status) => return Some(self.item(Ok(ExecOutput::Exit(status)))),
             }
@@ -198,6 +202,8 @@ impl Session {
         })
     }
 
+    /// Waits for the first thing to happen. It is written to while it is read from: a program may write as much as it reads,
+    /// and stops reading when nobody takes what it writes.
     async fn event(&mut self) -> Event {
         let Running {
             helper,
@@ -210,18 +216,18 @@ impl Session {
         tokio::select! {
             count = stdout.read(&mut out), if out_open => chunk(count, &out, 0, ExecOutput::Stdout),
             count = stderr.read(&mut err), if err_open => chunk(count, &err, 1, ExecOutput::Stderr),
-            bytes = self.input.next(), if self.stdin.is_some() => Event::Input(bytes),
+            bytes = self.input.next(), if self.stdin.is_some() && self.unread.is_empty() => Event::Input(bytes),
+            fed = feed(&mut self.stdin, &self.unread), if self.stdin.is_some() && !self.unread.is_empty() => Event::Fed(fed),
             status = helper.ended(), if !out_open && !err_open => Event::End(status),
         }
     }
+}
 
-    /// Gives it input; one that no longer reads gets no more.
-    async fn feed(&mut self, bytes: Bytes) {
-        if let Some(stdin) = &mut self.stdin
-            && stdin.write_all(&bytes).await.is_err()
-        {
-            self.stdin = None;
-        }
+/// Gives it as much as it takes at once.
+async fn feed(stdin: &mut Option<ChildStdin>, bytes: &[u8]) -> io::Result<usize> {
+    match stdin {
+        Some(stdin) => stdin.write(bytes).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -8,7 +8,7 @@ use api::{AVAILABLE, Instance};
 use futures::AsyncReadExt;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt};
 
 /// Which part of the logs.
 #[derive(Clone, Copy, Debug)]
@@ -69,13 +69,10 @@ pub async fn exec(
         .map(|word| format!("command={}", crate::objects::escaped(word)))
         .collect();
     let path = format!("{}/exec?{}", path(namespace, &instance), words.join("&"));
-    let mut input = Vec::new();
-    if stdin {
-        tokio::io::stdin()
-            .take(INPUT_MAX)
-            .read_to_end(&mut input)
-            .await?;
-    }
+    let input = match stdin {
+        true => all_of(tokio::io::stdin()).await?,
+        false => Vec::new(),
+    };
     let request = http::Request::post(path).body(input)?;
     let mut stream = Box::pin(
         client
@@ -101,6 +98,19 @@ pub async fn exec(
             bail!("the connection to {instance} ended before the program did");
         }
     }
+}
+
+/// All that is to be handed over; half of it would be worse than nothing.
+async fn all_of(input: impl AsyncRead + Unpin) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    input.take(INPUT_MAX + 1).read_to_end(&mut bytes).await?;
+    if bytes.len() as u64 > INPUT_MAX {
+        bail!(
+            "standard input has more than {} MiB, the most that is handed over; send it in parts",
+            INPUT_MAX >> 20
+        );
+    }
+    Ok(bytes)
 }
 
 fn path(namespace: &str, instance: &str) -> String {
@@ -134,4 +144,19 @@ fn leaving(instance: &Instance) -> bool {
 fn serves(instance: &Instance) -> bool {
     let status = instance.status.as_ref();
     status.is_some_and(|status| status.conditions.is_true(AVAILABLE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn input_is_handed_over_whole_or_not_at_all() {
+        let most = tokio::io::repeat(b'x').take(INPUT_MAX);
+        let bytes = all_of(most).await.expect("as much as there may be");
+        assert_eq!(bytes.len() as u64, INPUT_MAX);
+        let more = tokio::io::repeat(b'x').take(INPUT_MAX + 1);
+        let refused = all_of(more).await.expect_err("too much");
+        assert!(refused.to_string().contains("16 MiB"), "{refused}");
+    }
 }

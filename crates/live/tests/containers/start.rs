@@ -207,3 +207,13 @@ async fn environment_and_host_name_are_set() {
     }
     bed.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_may_write_as_much_as_it_reads() {
+    let Some(bed) = Bed::new().await else { return };
+    let a = bed.run("a", &idle()).await;
+    let input = "0123456789abcde\n".repeat(1 << 16);
+    let (output, _, status) = bed.exec_with(&a, &["/bin/cat"], &input).await;
+    assert_eq!((output.as_str(), status), (input.trim(), 0));
+    bed.finish().await;
+}
