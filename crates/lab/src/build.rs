@@ -15,6 +15,10 @@ use crate::layout::{Layout, Role, Route};
 
 /// The routing protocol number of the laboratory's own routes: one that no routing daemon uses.
 const PROTOCOL: u8 = 210;
+/// What the control groups and namespaces of all containers begin with.
+const CONTAINERS: &str = "groma";
+/// How many digits the key of a container has.
+const KEY_DIGITS: usize = 16;
 /// How long the processes of a host may take to die.
 const KILL: Duration = Duration::from_secs(5);
 
@@ -81,22 +85,36 @@ pub fn ensure_routes(layout: &Layout) -> Result<()> {
 /// Ends all containers of a host as a power cut does: their processes and shims, and their namespaces.
 pub fn power_cut(mark: &str) -> Result<()> {
     let hierarchies = Hierarchies::detect().map_err(failed)?;
-    let group = hierarchies.group(&format!("groma/{mark}"));
+    let group = hierarchies.group(&format!("{CONTAINERS}/{mark}"));
     group.remove(KILL).map_err(failed)?;
-    remove_namespaces(&format!("groma-{mark}-"), &BTreeSet::new())
+    let names = container_namespaces()?;
+    let own = names.iter().filter(|name| mark_of(name) == Some(mark));
+    own.map(String::as_str).try_for_each(remove_namespace)
+}
+
+fn container_namespaces() -> Result<Vec<String>> {
+    netns::list(&format!("{CONTAINERS}-")).map_err(failed)
+}
+
+/// Whose container's namespace it is: `groma-MARK-KEY`. A mark may begin with another one and a dash, so only what stands
+/// before the key is a mark.
+fn mark_of(namespace: &str) -> Option<&str> {
+    let rest = namespace.strip_prefix(CONTAINERS)?.strip_prefix('-')?;
+    let (mark, key) = rest.rsplit_once('-')?;
+    let is_key = key.len() == KEY_DIGITS && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_key.then_some(mark)
 }
 
 /// Removes every namespace that bears the laboratory's name and that `keep` does not hold.
 pub fn remove_namespaces(prefix: &str, keep: &BTreeSet<String>) -> Result<()> {
-    for name in netns::list(prefix)
-        .map_err(failed)?
-        .iter()
-        .filter(|name| !keep.contains(*name))
-    {
-        empty(name)?;
-        netns::delete(name).map_err(failed)?;
-    }
-    Ok(())
+    let names = netns::list(prefix).map_err(failed)?;
+    let others = names.iter().filter(|name| !keep.contains(*name));
+    others.map(String::as_str).try_for_each(remove_namespace)
+}
+
+fn remove_namespace(name: &str) -> Result<()> {
+    empty(name)?;
+    netns::delete(name).map_err(failed)
 }
 
 /// Takes the devices out of a namespace: its name may go before the last process or handle that keeps it.
@@ -158,4 +176,19 @@ fn kernel(route: &Route) -> KernelRoute {
 
 pub(crate) fn failed(error: linux::Error) -> Error {
     Error::caused(ErrorKind::Unavailable, "cannot build the laboratory", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_whose_name_begins_another_ones_has_only_its_own() {
+        let key = "0123456789abcdef";
+        let of = |mark: &str| format!("groma-{mark}-{key}");
+        assert_eq!(mark_of(&of("lab-mad")), Some("lab-mad"));
+        assert_eq!(mark_of(&of("lab-mad-1")), Some("lab-mad-1"));
+        assert_eq!(mark_of("groma-lab-mad-1"), None);
+        assert_eq!(mark_of("lab-s-mad"), None);
+    }
 }

@@ -1,11 +1,13 @@
 //! What a laboratory is built from: the very documents that describe the infrastructure to the control plane.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Error, ErrorKind, Host, Link, NetworkDomain, Result, Site, documents};
 use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use crate::layout::users;
 
 /// The kinds that a topology file may have.
 const KINDS: [&str; 9] = [
@@ -118,6 +120,25 @@ impl Topology {
             }
         }
         problems.extend(self.overlaps());
+        problems.extend(self.shared_names());
+        problems
+    }
+
+    /// Access ports whose users would be in the same namespace: `a-b` and `c` make the same name as `a` and `b-c`.
+    fn shared_names(&self) -> Vec<String> {
+        let mut owners: BTreeMap<String, String> = BTreeMap::new();
+        let mut problems = Vec::new();
+        for host in &self.hosts {
+            for port in &host.spec.access_ports {
+                let one = format!("{} of host {}", port.name, host.name_any());
+                let name = users("", &host.name_any(), &port.name);
+                if let Some(other) = owners.insert(name, one.clone()) {
+                    problems.push(format!(
+                        "access ports {other} and {one} get the same name; rename one"
+                    ));
+                }
+            }
+        }
         problems
     }
 
@@ -205,6 +226,31 @@ spec: {site: bcn, domain: core, locator: "fd00:2::/48"}
                 topology.links.len()
             ),
             (2, 2, 1)
+        );
+    }
+
+    #[test]
+    fn two_ports_with_one_name_are_refused() {
+        let port = |interface: &str| {
+            format!(
+                "accessPorts: [{{name: INTERFACE, interface: {interface}, prefix: \"fd10:1::/64\"}}]"
+            )
+        };
+        let host = |name: &str, port_name: &str, locator: &str| {
+            let ports = port("acc0").replace("INTERFACE", port_name);
+            format!(
+                "---\napiVersion: groma.dev/v1alpha1\nkind: Host\nmetadata: {{name: {name}}}\nspec: {{site: mad, domain: core, locator: \"{locator}\", {ports}}}\n"
+            )
+        };
+        let text = format!(
+            "{SMALL}{}{}",
+            host("a-b", "c", "fd00:3::/48"),
+            host("a", "b-c", "fd00:4::/48")
+        );
+        let error = Topology::parse(&text).expect_err("one namespace for two");
+        assert!(
+            error.what.contains("c of host a-b") && error.what.contains("b-c of host a"),
+            "{error}"
         );
     }
 
