@@ -96,7 +96,7 @@ impl Place {
         settings::check_name(&self.name).map_err(anyhow::Error::msg)?;
         Ok(Settings {
             name: self.name.clone(),
-            state: self.folder.join(&self.name),
+            state: std::path::absolute(self.folder.join(&self.name))?,
             program: std::env::current_exe().context("cannot find this program")?,
             images: std::path::absolute(&self.images)?,
         })
@@ -136,7 +136,7 @@ async fn up(file: &Path, place: &Place) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("{}: {}", file.display(), api::chain(&error)))?;
     std::fs::create_dir_all(&settings.state)
         .with_context(|| format!("cannot make {}", settings.state.display()))?;
-    std::fs::write(settings.topology(), text)?;
+    settings::write_atomically(&settings.topology(), text.as_bytes())?;
     let progress = ProgressBar::new_spinner();
     progress.enable_steady_tick(Duration::from_millis(100));
     progress.set_message("building namespaces and links");

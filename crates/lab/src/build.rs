@@ -92,6 +92,21 @@ pub fn power_cut(mark: &str) -> Result<()> {
     own.map(String::as_str).try_for_each(remove_namespace)
 }
 
+/// The marks that begin so and of which there is anything: control groups or namespaces of containers.
+pub fn marks(prefix: &str) -> Result<BTreeSet<String>> {
+    let hierarchies = Hierarchies::detect().map_err(failed)?;
+    let mut marks = hierarchies.children(CONTAINERS);
+    let names = container_namespaces()?;
+    marks.extend(
+        names
+            .iter()
+            .filter_map(|name| mark_of(name))
+            .map(str::to_owned),
+    );
+    marks.retain(|mark| mark.starts_with(prefix));
+    Ok(marks)
+}
+
 fn container_namespaces() -> Result<Vec<String>> {
     netns::list(&format!("{CONTAINERS}-")).map_err(failed)
 }

@@ -19,7 +19,7 @@ use crate::build;
 use crate::control::{self, Answer, NodeStatus, Request, SiteStatus, Status};
 use crate::layout::{Layout, host_management};
 use crate::management;
-use crate::programs::Program;
+use crate::programs::{self, Program};
 use crate::settings::{Settings, write_atomically};
 use crate::topology::Topology;
 use crate::wire::Wire;
@@ -221,14 +221,19 @@ impl<C: Commands> Daemon<C> {
 
     /// Programs that are not wanted any more lose their power; those that are wanted are looked for.
     async fn keep_programs(&mut self) -> Result<()> {
-        let wanted = wanted_programs(&self.settings, &self.commands, &self.running_hosts());
-        for host in self.topology.hosts.iter().map(ResourceExt::name_any) {
+        let hosts = self.running_hosts();
+        let wanted = wanted_programs(&self.settings, &self.commands, &hosts);
+        for program in programs::running(&self.settings, &words(&self.settings, &self.commands)) {
             if !wanted
                 .iter()
                 .any(|program| program.name == agent_name(&host))
             {
                 agent(&self.settings, &self.commands, &host).kill().await?;
                 build::power_cut(&self.settings.mark(&host))?;
+        let powered: BTreeSet<String> = hosts.iter().map(|host| self.settings.mark(host)).collect();
+        for mark in build::marks(&self.settings.prefix())?.difference(&powered) {
+            build::power_cut(mark)?;
+        }
             }
         }
         self.programs
@@ -403,16 +408,23 @@ fn wanted_programs(
     std::iter::once(server).chain(agents).collect()
 }
 
-/// Removes all of a laboratory; its daemon must have ended. Can be repeated after a kill.
+/// The commands that a laboratory's programs are.
+fn words(settings: &Settings, commands: &impl Commands) -> BTreeSet<String> {
+    let lines = [commands.server(settings), commands.agent(settings, "")];
+    lines
+        .into_iter()
+        .filter_map(|line| line.into_iter().next())
+        .collect()
+}
+
+/// Removes all of a laboratory, by its marks and not by what its files say; its daemon must have ended. Can be repeated
+/// after a kill.
 pub async fn remove(settings: &Settings, commands: &impl Commands) -> Result<()> {
-    if let Ok(topology) = read_topology(settings) {
-        let hosts: Vec<_> = topology.hosts.iter().map(ResourceExt::name_any).collect();
-        for program in wanted_programs(settings, commands, &hosts) {
-            program.stop().await?;
-        }
-        for host in &hosts {
-            build::power_cut(&settings.mark(host))?;
-        }
+    for program in programs::running(settings, &words(settings, commands)) {
+        program.stop().await?;
+    }
+    for mark in build::marks(&settings.prefix())? {
+        build::power_cut(&mark)?;
     }
     build::remove_namespaces(&settings.prefix(), &BTreeSet::new())?;
     match fs::remove_dir_all(&settings.state) {

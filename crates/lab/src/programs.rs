@@ -3,6 +3,7 @@
 //! A program is recognised by its arguments, which name the laboratory's folder, so nothing has to be recorded: whoever
 //! starts one and is killed before the next line leaves nothing that cannot be found again.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -34,13 +35,47 @@ pub struct Program {
     pub namespace: Option<String>,
 }
 
+/// All programs of a laboratory that run, also those that its topology does not name any more: one of these commands, with
+/// an argument that leads into the laboratory's folder.
+pub fn running(settings: &Settings, commands: &BTreeSet<String>) -> Vec<Program> {
+    let ours = |arguments: &Vec<String>| {
+        let command = arguments.first();
+        command.is_some_and(|command| commands.contains(command))
+            && arguments
+                .iter()
+                .any(|argument| Path::new(argument).starts_with(&settings.state))
+    };
+    let found = pids().filter_map(arguments).filter(ours);
+    found
+        .map(|arguments| Program {
+            name: arguments.join(" "),
+            arguments,
+            namespace: None,
+        })
+        .collect()
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// The arguments of a process after its program's name; nothing of one that has ended.
+fn arguments(pid: u32) -> Option<Vec<String>> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let line = String::from_utf8_lossy(&line).into_owned();
+    Some(
+        line.split_terminator('\0')
+            .skip(1)
+            .map(str::to_owned)
+            .collect(),
+    )
+}
+
 impl Program {
     /// Its running process, if there is one.
     pub fn find(&self) -> Option<Process> {
-        let pids = fs::read_dir("/proc")
-            .ok()?
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        pids.filter(|pid| self.is(*pid)).find_map(|pid| {
+        pids().filter(|pid| self.is(*pid)).find_map(|pid| {
             // Opened before it is looked at again, so that a number used anew cannot slip in.
             let process = Process::open(pid).ok()?;
             (self.is(pid) && !process.has_ended()).then_some(process)
@@ -48,19 +83,7 @@ impl Program {
     }
 
     fn is(&self, pid: u32) -> bool {
-        let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else {
-            return false;
-        };
-        let mut words = line
-            .strip_suffix(&[0])
-            .unwrap_or(&line)
-            .split(|byte| *byte == 0)
-            .skip(1);
-        let same = self
-            .arguments
-            .iter()
-            .all(|argument| words.next() == Some(argument.as_bytes()));
-        same && words.next().is_none()
+        arguments(pid).is_some_and(|arguments| arguments == self.arguments)
     }
 
     /// Starts it. One that runs already must not be started again; ask [`Program::find`] first.

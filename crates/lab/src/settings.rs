@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 /// The longest name: it is part of namespace names and of cgroup paths.
 pub const NAME_MAX: usize = 12;
 
+/// The name that no laboratory may have: its namespaces would seem to be those of containers.
+const OWNER: &str = "groma";
+
 /// One laboratory.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -72,7 +75,11 @@ pub fn check_name(name: &str) -> Result<(), String> {
         && name
             .bytes()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    if fits {
+    if name == OWNER {
+        Err(format!(
+            "name is `{name}`, which marks the containers of all laboratories; choose another one"
+        ))
+    } else if fits {
         Ok(())
     } else {
         Err(format!(
@@ -82,7 +89,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// Writes a file so that a crash leaves the old one or the new one.
-pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> std::io::Result<()> {
+pub fn write_atomically(path: &Path, content: &[u8]) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }

@@ -189,7 +189,7 @@ impl Laboratory {
     }
 
     /// The folder where it keeps everything.
-    fn state(&self) -> PathBuf {
+    pub fn state(&self) -> PathBuf {
         self.folder.path().join(&self.name)
     }
 
