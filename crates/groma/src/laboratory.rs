@@ -337,10 +337,10 @@ async fn exec(place: &Place, node: &str, command: &[String]) -> anyhow::Result<E
 
 async fn down(place: &Place) -> anyhow::Result<()> {
     let settings = place.settings()?;
-    if ask(&settings.control(), &Request::Quit {}).await.is_ok() {
-        let path = settings.state.join("lock");
-        wait_for("the end of the daemon", async || Ok(Lock::take(&path).ok())).await?;
-    }
+    // One that does not answer is not one that has ended: only who has the lock may take things apart.
+    let _ = ask(&settings.control(), &Request::Quit {}).await;
+    let path = settings.state.join("lock");
+    let _lock = wait_for("the end of the daemon", async || Ok(Lock::take(&path).ok())).await?;
     lab::daemon::remove(&settings, &Programs)
         .await
         .map_err(|error| anyhow::anyhow!(api::chain(&error)))?;

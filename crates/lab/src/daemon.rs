@@ -369,7 +369,9 @@ impl Kept {
         if Instant::now() < self.not_before {
             return;
         }
-        match self.program.start(settings) {
+        // One may have been started by a daemon that was killed before it could see it.
+        let there = self.program.find().map(Ok);
+        match there.unwrap_or_else(|| self.program.start(settings)) {
             Ok(process) => self.process = Some(process),
             Err(error) => {
                 tracing::warn!(error = api::chain(&error), "cannot start a program");
