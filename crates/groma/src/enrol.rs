@@ -49,7 +49,7 @@ pub async fn run(command: Command, access: &cli::Access) -> anyhow::Result<()> {
                 (Some(server), _) => server,
                 (None, Some(address)) => format!("https://{address}"),
                 (None, None) => anyhow::bail!(
-                    "no server runs in {}; start it, or give --server",
+                    "no server has run in {} yet; start it, or give --server",
                     state.display()
                 ),
             };
@@ -82,7 +82,7 @@ pub fn enroll(state: &Path, host: &str, server: &str, output: &Path) -> anyhow::
     Ok(())
 }
 
-/// Where the server of a state folder is reached on this machine.
+/// Where the server of a state folder is reached on this machine, or was when it last ran.
 pub fn server_address(state: &Path) -> Option<SocketAddr> {
     let text = std::fs::read_to_string(places::address(state)).ok()?;
     text.trim().parse().ok().map(serve::reached_at)

@@ -22,7 +22,7 @@ pub fn socket(state: &Path) -> PathBuf {
     state.join("groma.sock")
 }
 
-/// Where the server listens; there while it does.
+/// Where the server listens, or did when it last ran: it takes the same address again.
 pub fn address(state: &Path) -> PathBuf {
     state.join("address")
 }

@@ -226,7 +226,7 @@ impl<C: Commands> Daemon<C> {
         for program in programs::running(&self.settings, &words(&self.settings, &self.commands)) {
             if !wanted
                 .iter()
-                .any(|program| program.name == agent_name(&host))
+                .any(|wanted| wanted.arguments == program.arguments)
             {
                 agent(&self.settings, &self.commands, &host).kill().await?;
                 build::power_cut(&self.settings.mark(&host))?;
@@ -313,10 +313,10 @@ impl<C: Commands> Daemon<C> {
     }
 
     fn status(&self) -> Status {
-        let up = |host: &str| {
-            self.programs
-                .get(&agent_name(host))
-                .is_some_and(|kept| kept.process.is_some())
+        let runs = |program: &str| {
+            let kept = self.programs.get(program);
+            let process = kept.and_then(|kept| kept.process.as_ref());
+            process.is_some_and(|process| !process.has_ended())
         };
         let site = |site: &api::Site| {
             let name = site.name_any();
@@ -328,7 +328,9 @@ impl<C: Commands> Daemon<C> {
                 .map(ResourceExt::name_any);
             SiteStatus {
                 running: !self.stopped.contains(&name),
-                hosts: hosts.map(|host| (host.clone(), up(&host))).collect(),
+                hosts: hosts
+                    .map(|host| (host.clone(), runs(&agent_name(&host))))
+                    .collect(),
                 name,
             }
         };
@@ -343,6 +345,7 @@ impl<C: Commands> Daemon<C> {
                 .server_address(&self.settings)
                 .map(|address| format!("https://{address}")),
             sites: self.topology.sites.iter().map(site).collect(),
+                .filter(|_| runs(SERVER))
             nodes: self.layout.nodes.iter().map(node).collect(),
         }
     }
@@ -383,6 +386,8 @@ impl Kept {
 
 /// What the names of agents begin with.
 const AGENT: &str = "agent-";
+/// The name of the server.
+const SERVER: &str = "server";
 
 fn agent_name(host: &str) -> String {
     format!("{AGENT}{host}")
@@ -402,7 +407,7 @@ fn wanted_programs(
     hosts: &[String],
 ) -> Vec<Program> {
     let server = Program {
-        name: "server".to_owned(),
+        name: SERVER.to_owned(),
         arguments: commands.server(settings),
         namespace: None,
     };
