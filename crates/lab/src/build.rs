@@ -42,15 +42,58 @@ pub fn ensure(layout: &Layout) -> Result<()> {
         };
         ensure_veth(veth((&a.0, &a.1)), veth((&b.0, &b.1))).map_err(failed)?;
     }
+    ensure_addresses(layout)
+}
+
+/// Makes the addresses of a layout, and removes others from the interfaces that it has. Link-local ones may be the kernel's.
+fn ensure_addresses(layout: &Layout) -> Result<()> {
+    let mut wanted: BTreeMap<(&str, &str), Vec<Prefix>> = BTreeMap::new();
     for address in &layout.addresses {
-        let mut netlink = Netlink::open(&namespaces[&address.namespace]).map_err(failed)?;
-        let prefix = Prefix {
+        let interface = (address.namespace.as_str(), address.interface.as_str());
+        wanted.entry(interface).or_default().push(Prefix {
             address: IpAddr::V6(address.address),
             length: address.length,
-        };
-        netlink
-            .add_address(&address.interface, prefix)
-            .map_err(failed)?;
+        });
+    }
+    for ((namespace, interface), addresses) in wanted {
+        let mut netlink = Netlink::open(&existing(namespace)?).map_err(failed)?;
+        for address in &addresses {
+            netlink.add_address(interface, *address).map_err(failed)?;
+        }
+        let seen = netlink.addresses(interface).map_err(failed)?;
+        for stray in seen.iter().filter(|seen| is_global(seen)) {
+            if !addresses.contains(stray) {
+                netlink.delete_address(interface, *stray).map_err(failed)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_global(prefix: &Prefix) -> bool {
+    match prefix.address {
+        IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
+        IpAddr::V4(_) => false,
+    }
+}
+
+/// Removes the devices of site routers that the layout does not have: tunnels that lead elsewhere now. All other devices go
+/// with the namespace at their other end.
+pub fn remove_stray_devices(layout: &Layout) -> Result<()> {
+    let cables = layout.cables.iter().flat_map(|cable| [&cable.a, &cable.b]);
+    let mut wanted: BTreeSet<(&str, &str)> = cables
+        .map(|(namespace, name)| (namespace.as_str(), name.as_str()))
+        .collect();
+    for tunnel in &layout.tunnels {
+        let ends = tunnel.namespaces.iter();
+        wanted.extend(ends.map(|end| (end.as_str(), tunnel.interface.as_str())));
+    }
+    let routers = layout
+        .nodes
+        .iter()
+        .filter(|node| node.role == Role::SiteRouter);
+    for router in routers.map(|node| node.namespace.as_str()) {
+        remove_devices(router, |name| !wanted.contains(&(router, name)))?;
     }
     Ok(())
 }
@@ -134,15 +177,18 @@ fn remove_namespace(name: &str) -> Result<()> {
 
 /// Takes the devices out of a namespace: its name may go before the last process or handle that keeps it.
 fn empty(name: &str) -> Result<()> {
-    let Some(namespace) = netns::open(name).map_err(failed)? else {
+    remove_devices(name, |_| true)
+}
+
+fn remove_devices(namespace: &str, unwanted: impl Fn(&str) -> bool) -> Result<()> {
+    let Some(namespace) = netns::open(namespace).map_err(failed)? else {
         return Ok(());
     };
     let mut netlink = Netlink::open(&namespace).map_err(failed)?;
-    for link in netlink
-        .links()
-        .map_err(failed)?
+    let links = netlink.links().map_err(failed)?;
+    for link in links
         .iter()
-        .filter(|link| link.name != "lo")
+        .filter(|link| link.name != "lo" && unwanted(&link.name))
     {
         // A kernel may put devices of its own into each namespace, which cannot be deleted and are no concern of ours.
         let _ = netlink.delete_link(&link.name);

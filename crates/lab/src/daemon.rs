@@ -22,7 +22,7 @@ use crate::management;
 use crate::programs::{self, Program};
 use crate::settings::{Settings, write_atomically};
 use crate::topology::Topology;
-use crate::wire::Wire;
+use crate::wire::Carried;
 
 /// How often programs are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -51,7 +51,7 @@ pub struct Daemon<C> {
     stopped: BTreeSet<String>,
     layout: Layout,
     /// Links by name.
-    wires: BTreeMap<String, Task<()>>,
+    wires: BTreeMap<String, Carried>,
     /// The management network by host, and the server it leads to.
     management: BTreeMap<String, (SocketAddr, Task<()>)>,
     programs: BTreeMap<String, Kept>,
@@ -186,7 +186,7 @@ impl<C: Commands> Daemon<C> {
     async fn rebuild(&mut self) -> Result<()> {
         self.layout = Layout::of(&self.settings.name, &self.topology, &self.stopped);
         self.keep_programs().await?;
-        self.keep_wires();
+        self.keep_wires().await;
         self.management
             .retain(|host, _| self.programs.contains_key(&agent_name(host)));
         let keep = self
@@ -197,12 +197,11 @@ impl<C: Commands> Daemon<C> {
             .collect();
         build::remove_namespaces(&self.settings.prefix(), &keep)?;
         build::ensure(&self.layout)?;
+        build::remove_stray_devices(&self.layout)?;
         for tunnel in &self.layout.tunnels {
             if !self.wires.contains_key(&tunnel.link) {
-                self.wires.insert(
-                    tunnel.link.clone(),
-                    runtime::spawn(Wire::open(tunnel)?.run()),
-                );
+                self.wires
+                    .insert(tunnel.link.clone(), Carried::start(tunnel)?);
             }
         }
         build::ensure_routes(&self.layout)?;
@@ -228,13 +227,12 @@ impl<C: Commands> Daemon<C> {
                 .iter()
                 .any(|wanted| wanted.arguments == program.arguments)
             {
-                agent(&self.settings, &self.commands, &host).kill().await?;
-                build::power_cut(&self.settings.mark(&host))?;
+                program.kill().await?;
+            }
+        }
         let powered: BTreeSet<String> = hosts.iter().map(|host| self.settings.mark(host)).collect();
         for mark in build::marks(&self.settings.prefix())?.difference(&powered) {
             build::power_cut(mark)?;
-        }
-            }
         }
         self.programs
             .retain(|name, _| wanted.iter().any(|program| program.name == *name));
@@ -252,12 +250,16 @@ impl<C: Commands> Daemon<C> {
         Ok(())
     }
 
-    /// Links that are not in the layout, or whose devices went, are no longer carried.
-    fn keep_wires(&mut self) {
+    /// Links that are not in the layout as they are, or whose devices went, are no longer carried.
+    async fn keep_wires(&mut self) {
         let layout = &self.layout;
-        self.wires.retain(|link, wire| {
-            !wire.is_finished() && layout.tunnels.iter().any(|tunnel| tunnel.link == *link)
-        });
+        let unwanted = |carried: &Carried| {
+            carried.task.is_finished() || !layout.tunnels.contains(&carried.tunnel)
+        };
+        let ended = self.wires.extract_if(.., |_, carried| unwanted(carried));
+        for (_, carried) in ended {
+            carried.end().await;
+        }
     }
 
     /// Starts what has ended, and connects hosts to the server once it listens.
@@ -343,9 +345,9 @@ impl<C: Commands> Daemon<C> {
             server: self
                 .commands
                 .server_address(&self.settings)
+                .filter(|_| runs(SERVER))
                 .map(|address| format!("https://{address}")),
             sites: self.topology.sites.iter().map(site).collect(),
-                .filter(|_| runs(SERVER))
             nodes: self.layout.nodes.iter().map(node).collect(),
         }
     }
@@ -384,10 +386,10 @@ impl Kept {
     }
 }
 
-/// What the names of agents begin with.
-const AGENT: &str = "agent-";
 /// The name of the server.
 const SERVER: &str = "server";
+/// What the names of agents begin with.
+const AGENT: &str = "agent-";
 
 fn agent_name(host: &str) -> String {
     format!("{AGENT}{host}")

@@ -10,6 +10,8 @@ use std::time::Duration;
 use linux::Netlink;
 use linux::netlink::Prefix;
 use linux::tun::{self, Lifetime, Tun};
+use runtime::Task;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use crate::build::{existing, failed};
@@ -48,6 +50,43 @@ impl Wire {
             () = carry(a, b, self.latency, self.bandwidth) => {}
             () = carry(b, a, self.latency, self.bandwidth) => {}
         }
+    }
+}
+
+/// A link that is carried, as it was when that began.
+#[derive(Debug)]
+pub struct Carried {
+    /// What was asked for.
+    pub tunnel: Tunnel,
+    /// Dropped to end it.
+    stop: oneshot::Sender<()>,
+    /// It ends by itself when a device goes.
+    pub task: Task<()>,
+}
+
+impl Carried {
+    /// Opens both ends and begins.
+    pub fn start(tunnel: &Tunnel) -> api::Result<Self> {
+        let wire = Wire::open(tunnel)?;
+        let (stop, stopped) = oneshot::channel();
+        let task = runtime::spawn(async move {
+            tokio::select! {
+                () = wire.run() => {}
+                _ = stopped => {}
+            }
+        });
+        Ok(Self {
+            tunnel: tunnel.clone(),
+            stop,
+            task,
+        })
+    }
+
+    /// Ends it and waits until its devices are free.
+    pub async fn end(self) {
+        drop(self.stop);
+        // An error says that it broke off, which is an end too.
+        let _ = self.task.await;
     }
 }
 
