@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use http::header::CONTENT_TYPE;
+use http::{Method, Request};
 use indicatif::ProgressBar;
 use k8s_openapi::api::core::v1::Event;
-use kube::api::{
-    DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective,
-};
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
@@ -22,6 +22,10 @@ use crate::table;
 const MANAGER: &str = "groma";
 /// The media type of a table (Kubernetes API concepts, "Receiving resources as Tables").
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+/// How often an object is changed anew because somebody else wrote in between.
+const CHANGES_MAX: u32 = 20;
+/// The pause before that: who wrote often writes again soon.
+const CHANGE_AGAIN: Duration = Duration::from_millis(50);
 /// How often a deletion is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -58,11 +62,11 @@ pub async fn apply(client: &Client, documents: &[Value]) -> anyhow::Result<()> {
     apply_told(&mut io::sink(), client, "default", documents).await
 }
 
-/// Creates an object, or makes the fields that the document names as it says.
+/// Creates an object, or makes it what the document says.
 async fn apply_one(
     client: &Client,
     kinds: &Kinds,
-    namespace: &str,
+    default_namespace: &str,
     document: &Value,
 ) -> anyhow::Result<String> {
     let kind = kinds.of(document)?;
@@ -70,44 +74,78 @@ async fn apply_one(
         .as_str()
         .context("metadata.name is missing")?;
     let what = format!("{}/{name}", kind.resource.kind.to_lowercase());
-    let api = kind.api(
-        client,
-        Some(
-            document["metadata"]["namespace"]
-                .as_str()
-                .unwrap_or(namespace),
-        ),
-    );
-    let object: DynamicObject =
-        serde_json::from_value(document.clone()).with_context(|| format!("{what} is no object"))?;
-    let created = api
-        .create(
-            &PostParams {
-                field_manager: Some(MANAGER.into()),
-                ..PostParams::default()
-            },
-            &object,
-        )
-        .await;
-    let before = match created {
+    let namespace = document["metadata"]["namespace"].as_str();
+    let path = kind.path(Some(namespace.unwrap_or(default_namespace)));
+    match write(client, Method::POST, &path, document).await {
         Ok(_) => return Ok(format!("{what} created")),
-        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => api.get(name).await?,
+        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {}
         Err(error) => return Err(error).with_context(|| format!("cannot create {what}")),
-    };
-    let params = PatchParams {
-        field_manager: Some(MANAGER.into()),
-        field_validation: Some(ValidationDirective::Strict),
-        ..PatchParams::default()
-    };
-    let patched = api
-        .patch(name, &params, &Patch::Merge(document))
-        .await
-        .with_context(|| format!("cannot change {what}"))?;
-    let changed = patched.resource_version() != before.resource_version();
+    }
+    let path = format!("{path}/{}", escaped(name));
+    let done = change(client, &path, document).await;
+    let changed = done.with_context(|| format!("cannot change {what}"))?;
     Ok(format!(
         "{what} {}",
         if changed { "changed" } else { "unchanged" }
     ))
+}
+
+/// Makes the object of a path what the document says; whether that changed it. Who writes meanwhile is heeded: the object
+/// is read again.
+async fn change(client: &Client, path: &str, document: &Value) -> kube::Result<bool> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let live: Value = client.request(get_request(path)?).await?;
+        let wanted = changed(live.clone(), document);
+        match write(client, Method::PUT, path, &wanted).await {
+            Err(kube::Error::Api(status)) if status.code == 409 && tries < CHANGES_MAX => {
+                tokio::time::sleep(CHANGE_AGAIN).await;
+            }
+            Err(error) => return Err(error),
+            Ok(after) => return Ok(version_of(&after) != version_of(&live)),
+        }
+    }
+}
+
+fn version_of(object: &Value) -> &Value {
+    &object["metadata"]["resourceVersion"]
+}
+
+/// The live object with what the document names replaced as a whole, so that what it no longer says is gone. Labels and
+/// annotations are others' too, and only added to.
+fn changed(mut live: Value, document: &Value) -> Value {
+    for (field, value) in document.as_object().into_iter().flatten() {
+        if !matches!(field.as_str(), "metadata" | "status") {
+            live[field] = value.clone();
+        }
+    }
+    for field in ["labels", "annotations"] {
+        let named = document["metadata"][field].as_object();
+        for (key, value) in named.into_iter().flatten() {
+            live["metadata"][field][key] = value.clone();
+        }
+    }
+    live
+}
+
+fn get_request(path: &str) -> kube::Result<Request<Vec<u8>>> {
+    Request::get(path)
+        .body(Vec::new())
+        .map_err(kube::Error::HttpError)
+}
+
+/// Writes an object; the server refuses fields that it does not know, which would vanish otherwise.
+async fn write(client: &Client, method: Method, path: &str, object: &Value) -> kube::Result<Value> {
+    let request = Request::builder()
+        .method(method)
+        .uri(format!(
+            "{path}?fieldManager={MANAGER}&fieldValidation=Strict"
+        ))
+        .header(CONTENT_TYPE, "application/json")
+        .body(object.to_string().into_bytes())
+        .map_err(kube::Error::HttpError)?;
+    client.request(request).await
 }
 
 fn read(file: &Path) -> anyhow::Result<Vec<Value>> {
@@ -189,7 +227,7 @@ async fn get_table(
     if let Some(selector) = &query.selector {
         path = format!("{path}?labelSelector={}", escaped(selector));
     }
-    let request = http::Request::get(path)
+    let request = Request::get(path)
         .header(http::header::ACCEPT, TABLE)
         .body(Vec::new())?;
     let table: Value = client.request(request).await?;
