@@ -28,7 +28,7 @@ pub struct OciConfig {
     pub images: PathBuf,
     /// The network namespace of the host's router.
     pub router_netns: String,
-    /// The largest packet of an attachment, in bytes.
+    /// The largest packet of a new attachment, in bytes; later it is what the router's end has.
     pub attachment_mtu: u32,
     /// The program that calls [`crate::shim::main`], with the arguments that lead there: `/proc/self/exe`, `shim`.
     pub shim: Vec<OsString>,

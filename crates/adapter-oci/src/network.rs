@@ -10,14 +10,20 @@ use std::os::unix::fs::MetadataExt;
 
 use adapter::ContainerInterface;
 use api::wdm::InterfaceRole;
-use linux::link::{Veth, ensure_veth};
+use linux::link::{Veth, ensure_pair};
 use linux::netlink::Prefix;
-use linux::route::{Action, METRIC, Route, TABLE_MAIN};
 use linux::process::Process;
+use linux::route::{Action, METRIC, Route, TABLE_MAIN};
 use linux::rule::{Rule, Selector};
 use linux::{Namespace, Netlink, Result, netns, sysctl};
 
 use crate::host::namespace_file;
+
+/// The router's address on every attachment; link-local, so it can be the same on all.
+const GATEWAY: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// The container's address on every attachment.
+const INSIDE: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
 
 /// The length of the link-local prefix.
 const LINK_LOCAL_LENGTH: u8 = 64;
@@ -55,7 +61,7 @@ pub(crate) struct Network {
     pub(crate) name: String,
     /// The name of the router's namespace.
     pub(crate) router: String,
-    /// The largest packet of an attachment.
+    /// The largest packet of a new attachment.
     pub(crate) mtu: u32,
     /// Its interfaces.
     pub(crate) interfaces: Vec<ContainerInterface>,
@@ -90,7 +96,6 @@ impl Network {
             .try_for_each(|rule| netlink.add_rule(rule))
     }
 
-    /// Removes all of it, in the router too.
     /// Whether a process of the container is in another namespace than the one of that name: somebody deleted the name. A
     /// process that has ended says nothing.
     pub(crate) fn is_lost(&self, process: &Process) -> bool {
@@ -103,6 +108,7 @@ impl Network {
         !same && !process.has_ended()
     }
 
+    /// Removes all of it, in the router too.
     pub(crate) fn remove(&self) -> Result<()> {
         // The kernel would remove the pairs with the namespace, but later and only when nothing holds that.
         if let Some(router) = netns::open(&self.router)? {
@@ -141,9 +147,15 @@ impl Network {
             mac: None,
         };
         let (name, router_name) = (&interface.name, &interface.router_interface);
-        ensure_veth(end(inside, name), end(router, router_name))?;
-        Netlink::open(router)?.add_address(router_name, link_local(GATEWAY))?;
+        ensure_pair(end(inside, name), end(router, router_name))?;
+        let mut netlink = Netlink::open(router)?;
+        netlink.add_address(router_name, link_local(GATEWAY))?;
+        let seen = netlink.link(router_name)?;
         let mut netlink = Netlink::open(inside)?;
+        // Whoever programs the router sets its end; what is sent from inside must fit.
+        if let Some(seen) = seen {
+            netlink.set_mtu(name, seen.mtu)?;
+        }
         netlink.add_address(name, link_local(INSIDE))?;
         match interface.address {
             Some(address) => netlink.add_address(name, Prefix::host(address)),

@@ -54,6 +54,15 @@ pub struct Veth<'a> {
 /// Makes a veth pair with each end in its namespace and both up. A pair that is there is kept and gets the MTUs; half of
 /// another pair under one of the names is replaced.
 pub fn ensure_veth(left: Veth<'_>, right: Veth<'_>) -> Result<()> {
+    ensure_pair(left, right)?;
+    for end in [left, right] {
+        Netlink::open(end.namespace)?.set_mtu(end.name, end.mtu)?;
+    }
+    Ok(())
+}
+
+/// As [`ensure_veth`], but a pair that is there keeps its MTUs.
+pub fn ensure_pair(left: Veth<'_>, right: Veth<'_>) -> Result<()> {
     if !are_pair(left, right)? {
         for end in [left, right] {
             Netlink::open(end.namespace)?.delete_link(end.name)?;
@@ -61,9 +70,7 @@ pub fn ensure_veth(left: Veth<'_>, right: Veth<'_>) -> Result<()> {
         create_veth(left, right)?;
     }
     for end in [left, right] {
-        let mut netlink = Netlink::open(end.namespace)?;
-        netlink.set_mtu(end.name, end.mtu)?;
-        netlink.set_up(end.name)?;
+        Netlink::open(end.namespace)?.set_up(end.name)?;
     }
     Ok(())
 }

@@ -74,6 +74,19 @@ async fn an_end_answers_at_its_address_and_mends_its_attachment() {
     ] {
         assert!(seen.contains(part), "{part}: {seen}");
     }
+    // Whoever programs the router may lower its end; the other one follows.
+    let mut netlink = Netlink::open(&router).expect("opened");
+    netlink.set_mtu("gtend", 1380).expect("lowered");
+    while !bed
+        .exec(&a, "ip addr show dev eth0")
+        .await
+        .0
+        .contains("mtu 1380")
+    {
+        tokio::task::yield_now().await;
+    }
+    let end = netlink.link("gtend").expect("looked").expect("there");
+    assert_eq!(end.mtu, 1380, "it is left as it is");
     Netlink::open(&router)
         .expect("opened")
         .delete_link("gtend")
