@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 /// All `CLONE_NEW*` flags: `clone` may be called with none of them.
 const NAMESPACE_FLAGS: u64 = 0x7e02_0000;
 
-/// `AF_VSOCK` would reach the hypervisor past every network rule.
+/// `AF_VSOCK` would reach the hypervisor past every network rule. Only the families below it are allowed: the kernel takes
+/// an `int` and ignores the upper half of the register, in which anything would pass a comparison for "another one". Those
+/// above it are nothing that a container needs.
 const AF_VSOCK: u64 = 40;
 
 /// Calls of every architecture.
@@ -73,7 +75,7 @@ pub(crate) fn oci() -> Value {
             {
                 "names": ["socket"],
                 "action": "SCMP_ACT_ALLOW",
-                "args": [{"index": 0, "value": AF_VSOCK, "op": "SCMP_CMP_NE"}],
+                "args": [{"index": 0, "value": AF_VSOCK, "op": "SCMP_CMP_LT"}],
             },
             {
                 "names": ["clone3"],
@@ -105,7 +107,7 @@ pub(crate) fn filters() -> Result<[BpfProgram; 2], seccompiler::Error> {
         {"index": 0, "type": "qword", "op": {"masked_eq": NAMESPACE_FLAGS}, "val": 0},
     ]}));
     calls.push(json!({"syscall": "socket", "args": [
-        {"index": 0, "type": "dword", "op": "ne", "val": AF_VSOCK},
+        {"index": 0, "type": "dword", "op": "lt", "val": AF_VSOCK},
     ]}));
     // Refused by the second filter; the first must not get there before it with another errno.
     calls.push(json!({"syscall": "clone3"}));

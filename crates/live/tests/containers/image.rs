@@ -14,6 +14,8 @@ use tar::{Builder, EntryType, Header};
 pub struct Wish {
     pub user: &'static str,
     pub stop_signal: Option<&'static str>,
+    /// A static program, to be called `/bin/program`.
+    pub program: Option<Vec<u8>>,
 }
 
 const PROGRAMS: [&str; 29] = [
@@ -39,7 +41,7 @@ pub fn write(images: &Path, name: &str, wish: &Wish) -> String {
     let folder = images.join(name);
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).expect("a folder");
-    let layer = layer();
+    let layer = layer(wish);
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     std::io::Write::write_all(&mut gzip, &layer).expect("compressed");
     let configuration = json!({
@@ -81,7 +83,7 @@ fn blob(blobs: &Path, kind: &str, content: &[u8]) -> Value {
     json!({"mediaType": kind, "digest": digest, "size": content.len()})
 }
 
-fn layer() -> Vec<u8> {
+fn layer(wish: &Wish) -> Vec<u8> {
     let busybox = fs::read(BUSYBOX).expect("it was there a moment ago");
     let mut builder = Builder::new(Vec::new());
     for folder in ["bin", "etc", "tmp", "root"] {
@@ -120,6 +122,10 @@ fn layer() -> Vec<u8> {
             b"",
             "busybox",
         );
+    }
+    if let Some(program) = &wish.program {
+        let path = "bin/program";
+        add(&mut builder, EntryType::Regular, path, 0o755, program, "");
     }
     builder.into_inner().expect("finished")
 }

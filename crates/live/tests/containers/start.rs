@@ -3,6 +3,7 @@
 use adapter::{ContainerPhase, ContainerRuntime};
 use api::wdm::WritablePath;
 use api::{ErrorKind, Quantity};
+use live::Skip;
 
 use crate::bed::{Bed, id, idle, script};
 use crate::image;
@@ -215,5 +216,62 @@ async fn a_program_may_write_as_much_as_it_reads() {
     let input = "0123456789abcde\n".repeat(1 << 16);
     let (output, _, status) = bed.exec_with(&a, &["/bin/cat"], &input).await;
     assert_eq!((output.as_str(), status), (input.trim(), 0));
+    bed.finish().await;
+}
+
+/// Asks for sockets that reach past the container's network, by a family and by one with bits that the kernel ignores.
+const FAMILIES: &str = r#"
+#include <errno.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(void) {
+    long forbidden[] = {40, 0x100000028L};
+    for (int i = 0; i < 2; i++)
+        if (syscall(SYS_socket, forbidden[i], 1L, 0L) >= 0 || errno != EPERM)
+            return printf("%lx: %d\n", forbidden[i], errno), 1;
+    if (syscall(SYS_socket, 10L, 1L, 0L) < 0)
+        return puts("no socket at all"), 2;
+    return puts("refused"), 0;
+}
+"#;
+
+/// The program, which needs no library; or why it cannot be made.
+fn families() -> Result<Vec<u8>, Skip> {
+    let place = tempfile::tempdir().expect("a folder");
+    let (source, program) = (place.path().join("a.c"), place.path().join("a"));
+    std::fs::write(&source, FAMILIES).expect("written");
+    let compiled = std::process::Command::new("cc")
+        .args(["-static", "-o"])
+        .args([&program, &source])
+        .output();
+    match compiled {
+        Ok(done) if done.status.success() => Ok(std::fs::read(program).expect("made")),
+        Ok(done) => Err(Skip::because(format!(
+            "cc -static fails: {}",
+            String::from_utf8_lossy(&done.stderr)
+        ))),
+        Err(error) => Err(Skip::because(format!("cc cannot be run: {error}"))),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_past_the_network_is_refused_in_process_and_exec_alike() {
+    let Some(bed) = Bed::new().await else { return };
+    let program = match families() {
+        Ok(program) => program,
+        Err(skip) => return skip.report(),
+    };
+    let wish = image::Wish {
+        program: Some(program),
+        ..image::Wish::default()
+    };
+    image::write(&bed.place.path().join("images"), "other", &wish);
+    let mut spec = script("/bin/program; exec sleep 1000");
+    spec.image = "layout:other".to_owned();
+    let a = bed.run("a", &spec).await;
+    bed.logged(&a, "\n").await;
+    assert_eq!(bed.logs(&a).await, "refused\n");
+    assert_eq!(bed.exec(&a, "/bin/program").await.0, "refused");
     bed.finish().await;
 }
