@@ -111,6 +111,7 @@ impl OciRuntime {
             receiver,
             (journal, history),
         );
+        let run = supervisor.adopt();
         let container = Container {
             folder,
             wanted: sender,
@@ -124,7 +125,6 @@ impl OciRuntime {
 
     /// The containers that are left; those that are gone are forgotten here.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ContainerId, Container>> {
-        let run = supervisor.adopt();
         let mut containers = self
             .containers
             .lock()
@@ -302,14 +302,22 @@ fn close(host: &Host) -> io::Result<()> {
     remove_folder(&host.removed())
 }
 
-/// What is wanted of each container; a folder that never became one is removed.
+/// What is wanted of each container. One of which that cannot be read is a stranger: what runs of it is removed as such,
+/// and its folder too, as that of one that never became a container.
 fn records(host: &Host) -> io::Result<Vec<Record>> {
     let mut records = Vec::new();
     for entry in fs::read_dir(host.containers())? {
         let folder = Folder(entry?.path());
-        match folder.read("record.json")? {
-            Some(record) => records.push(record),
-            None => remove_folder(&folder.0)?,
+        match folder.read("record.json") {
+            Ok(Some(record)) => records.push(record),
+            Ok(None) => remove_folder(&folder.0)?,
+            Err(error) => {
+                tracing::warn!(
+                    error = api::chain(&error),
+                    "removed a container whose record cannot be read"
+                );
+                remove_folder(&folder.0)?;
+            }
         }
     }
     Ok(records)

@@ -87,6 +87,24 @@ async fn what_an_agent_without_memory_finds_is_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_whose_record_is_broken_is_removed_and_the_others_go_on() {
+    let Some(mut bed) = Bed::new().await else {
+        return;
+    };
+    bed.run("a", &idle()).await;
+    let broken = only_folder(&bed);
+    let b = bed.run("b", &idle()).await;
+    let before = bed.state(&b).await;
+    bed.close().await;
+    std::fs::write(broken.join("record.json"), "{\"id\"").expect("written");
+    bed.open().await;
+    let left = bed.runtime().list().await.expect("listed");
+    assert_eq!(left, std::slice::from_ref(&b));
+    assert_eq!(bed.state(&b).await, before);
+    bed.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kills_of_shims_and_containers_leave_one_copy() {
     let Some(bed) = Bed::new().await else { return };
     let mut random = Random::new();
