@@ -107,13 +107,19 @@ impl ContainerSpec {
             &self.on_change,
             &self.interfaces,
         );
-        format!("{:016x}", api::short_hash(&[&format!("{parts:?}")]))
+        digest(&parts)
     }
 
     /// A digest of its files.
     pub fn files_digest(&self) -> String {
-        format!("{:016x}", api::short_hash(&[&format!("{:?}", self.files)]))
+        digest(&self.files)
     }
+}
+
+/// Of the form in which they travel: another version of this program must find the same, or it would replace what runs.
+fn digest(parts: &impl Serialize) -> String {
+    let text = serde_json::to_string(parts).expect("all keys are strings");
+    format!("{:016x}", api::short_hash(&[&text]))
 }
 
 /// An interface of a container, one end of a pair whose other end is in the host's router.
