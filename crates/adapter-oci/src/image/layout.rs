@@ -3,7 +3,7 @@
 //! See the OCI Image Layout Specification 1.1. Only SHA-256 digests are taken.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -164,7 +164,8 @@ impl Image {
         let path = blob(&self.folder, layer)?;
         let mut file = File::open(&path).map_err(|error| unreadable(&path, error))?;
         verify(&mut file, layer, &path)?;
-        let file = File::open(&path).map_err(|error| unreadable(&path, error))?;
+        // The very file that was checked: another may lie under its name by now.
+        file.rewind().map_err(|error| unreadable(&path, error))?;
         match layer.media_type() {
             MediaType::ImageLayer => Ok(Box::new(io::BufReader::new(file))),
             MediaType::ImageLayerGzip => Ok(Box::new(flate2::read::MultiGzDecoder::new(

@@ -4,12 +4,14 @@
 //! of the root lead back into it. Device nodes and pipes are left out (a container gets its own), and so are the set-uid
 //! bits and extended attributes, which mean nothing without new privileges.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use api::{Error, ErrorKind};
 use rustix::fs::{
@@ -26,6 +28,9 @@ const ENTRIES_MAX: usize = 1_000_000;
 /// The most bytes of all files of a layer.
 const BYTES_MAX: u64 = 16 << 30;
 
+/// The most bytes of an entry's headers: long names and extended attributes.
+const HEADER_BYTES_MAX: u64 = 1 << 20;
+
 /// The mark of a file that a layer removes.
 const WHITEOUT: &[u8] = b".wh.";
 
@@ -37,40 +42,76 @@ const MODE_BITS: u32 = 0o1777;
 
 /// Removes what a layer hides of those below it. Comes before [`apply`], so that a layer cannot hide its own files.
 pub(super) fn hide(layer: impl Read, root: &Root) -> Result<(), Error> {
-    let mut archive = Archive::new(layer);
-    for entry in archive.entries().map_err(broken)?.take(ENTRIES_MAX) {
-        let entry = entry.map_err(broken)?;
-        let place = Place::of(&entry)?;
+    each(layer, |_, place| {
         let Some((folder, name)) = place.split() else {
-            continue;
+            return Ok(());
         };
-        if let Some(hidden) = Hidden::of(name, &place)? {
-            hidden
+        match Hidden::of(name, place)? {
+            Some(hidden) => hidden
                 .remove(root, folder)
-                .map_err(|error| place.fail("hide", error))?;
+                .map_err(|error| place.fail("hide", error)),
+            None => Ok(()),
         }
-    }
-    Ok(())
+    })
 }
 
 /// Writes what a layer adds.
 pub(super) fn apply(layer: impl Read, root: &Root) -> Result<(), Error> {
-    let mut archive = Archive::new(layer);
+    each(layer, |entry, place| add(entry, place, root))
+}
+
+/// Visits the entries of a layer, as long as it keeps its limits.
+fn each<R: Read>(
+    layer: R,
+    mut visit: impl FnMut(&mut Entry<'_, Limited<R>>, &Place) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let budget = Rc::new(Cell::new(HEADER_BYTES_MAX));
+    let mut archive = Archive::new(Limited {
+        layer,
+        budget: budget.clone(),
+    });
+    let mut entries = archive.entries().map_err(broken)?;
     let mut left = BYTES_MAX;
-    for (number, entry) in archive.entries().map_err(broken)?.enumerate() {
+    for number in 0.. {
+        budget.set(HEADER_BYTES_MAX);
+        let Some(entry) = entries.next() else { break };
         let mut entry = entry.map_err(broken)?;
-        let place = Place::of(&entry)?;
+        let size = entry.size();
         left = left
-            .checked_sub(entry.size())
+            .checked_sub(size)
             .filter(|_| number < ENTRIES_MAX)
             .ok_or_else(|| {
                 refuse(format!(
                     "a layer has more than {ENTRIES_MAX} entries or {BYTES_MAX} bytes"
                 ))
             })?;
-        add(&mut entry, &place, root)?;
+        budget.set(size.saturating_add(HEADER_BYTES_MAX));
+        let place = Place::of(&entry)?;
+        visit(&mut entry, &place)?;
+        // What is left of it would count as the header of the next one.
+        io::copy(&mut entry, &mut io::sink()).map_err(broken)?;
     }
     Ok(())
+}
+
+/// A layer of which only so much can be read: long names and extended headers are kept in memory as a whole, and a small
+/// compressed file can hold huge ones.
+struct Limited<R> {
+    layer: R,
+    budget: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.layer.read(buffer)?;
+        let left = self.budget.get().checked_sub(count as u64);
+        self.budget.set(left.ok_or_else(|| {
+            io::Error::other(format!(
+                "the headers of an entry have more than {HEADER_BYTES_MAX} bytes"
+            ))
+        })?);
+        Ok(count)
+    }
 }
 
 /// Where an entry belongs, relative to the root.

@@ -209,3 +209,25 @@ fn devices_and_pipes_are_left_out() {
         assert!(!bed.inside(path).exists(), "{path}");
     }
 }
+
+#[test]
+fn a_name_that_fills_the_memory_is_refused() {
+    let with_name = |length: usize| {
+        let name = vec![b'x'; length];
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::GNULongName);
+        header.set_size(length as u64);
+        header.set_cksum();
+        let mut builder = Builder::new(Vec::new());
+        builder.append(&header, name.as_slice()).expect("appended");
+        let mut layer = builder.into_inner().expect("finished");
+        layer.truncate(layer.len() - 1024);
+        layer.extend(self::layer(&[(FILE, "a", "content")]));
+        layer
+    };
+    let bed = Bed::new();
+    let refused = bed.unpack(&with_name(2 << 20)).expect_err("too long");
+    let said = api::chain(&refused);
+    assert!(said.contains("1048576 bytes"), "{said}");
+    bed.unpack(&with_name(200)).expect("a name as others have");
+}
