@@ -8,5 +8,6 @@ mod kill;
 mod life;
 mod limits;
 mod network;
+mod nginx;
 mod output;
 mod start;
