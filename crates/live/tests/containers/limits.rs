@@ -4,6 +4,7 @@ use std::fs;
 
 use api::{Quantity, Resources};
 use linux::cgroup::{Hierarchies, Version};
+use live::Skip;
 
 use crate::bed::{Bed, idle, script};
 
@@ -56,17 +57,26 @@ async fn the_processor_quota_is_set() {
     bed.finish().await;
 }
 
+/// The tests above hold for the version that the machine has; what that leaves untried is said.
+#[test]
+fn limits_of_version_2_are_tried_or_told() {
+    let Ok(hierarchies) = Hierarchies::detect() else {
+        return;
+    };
+    if hierarchies.version() == Version::V1 {
+        Skip::because("v2 limits: memory, cpu and pids are not on version 2 here").report();
+    }
+}
+
 #[test]
 fn version_2_kills_and_removes_all_at_once() {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read");
     let unified = mounts.lines().find(|line| line.contains(" - cgroup2 "));
     let Some(root) = unified.and_then(|line| line.split(' ').nth(4)) else {
-        eprintln!("skipped: no control groups of version 2 are mounted here");
-        return;
+        return Skip::because("no control groups of version 2 are mounted here").report();
     };
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: control groups need root");
-        return;
+        return Skip::because("control groups need root").report();
     }
     let group =
         Hierarchies::unified(root.as_ref()).group(&format!("groma-test-{}", std::process::id()));
