@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
 
 use adapter::ContainerInterface;
+use adapter::router::{INSTANCE_SIDE, ROUTER_SIDE};
 use api::wdm::InterfaceRole;
 use linux::link::{Veth, ensure_pair};
 use linux::netlink::Prefix;
@@ -18,12 +19,6 @@ use linux::rule::{Rule, Selector};
 use linux::{Namespace, Netlink, Result, netns, sysctl};
 
 use crate::host::namespace_file;
-
-/// The router's address on every attachment; link-local, so it can be the same on all.
-const GATEWAY: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-
-/// The container's address on every attachment.
-const INSIDE: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
 
 /// The length of the link-local prefix.
 const LINK_LOCAL_LENGTH: u8 = 64;
@@ -149,14 +144,14 @@ impl Network {
         let (name, router_name) = (&interface.name, &interface.router_interface);
         ensure_pair(end(inside, name), end(router, router_name))?;
         let mut netlink = Netlink::open(router)?;
-        netlink.add_address(router_name, link_local(GATEWAY))?;
+        netlink.add_address(router_name, link_local(ROUTER_SIDE))?;
         let seen = netlink.link(router_name)?;
         let mut netlink = Netlink::open(inside)?;
         // Whoever programs the router sets its end; what is sent from inside must fit.
         if let Some(seen) = seen {
             netlink.set_mtu(name, seen.mtu)?;
         }
-        netlink.add_address(name, link_local(INSIDE))?;
+        netlink.add_address(name, link_local(INSTANCE_SIDE))?;
         match interface.address {
             Some(address) => netlink.add_address(name, Prefix::host(address)),
             None => Ok(()),
@@ -206,7 +201,7 @@ fn way_out(device: &str, table: u32) -> Route {
         metric: METRIC,
         action: Action::Forward {
             device: device.to_owned(),
-            gateway: Some(GATEWAY.into()),
+            gateway: Some(ROUTER_SIDE.into()),
         },
         protocol: PROTOCOL,
     }

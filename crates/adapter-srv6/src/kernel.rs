@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use adapter::SidCounters;
+use adapter::router::ROUTER_SIDE;
 use linux::link::Link;
 use linux::netlink::Prefix;
 use linux::nft::schema::NfListObject;
@@ -12,7 +13,7 @@ use linux::rule::Rule;
 use linux::{Namespace, Netlink, Result, nft, sysctl};
 
 use crate::firewall;
-use crate::program::{Device, Objects, PROTOCOL, ROUTER_SIDE};
+use crate::program::{Device, Objects, PROTOCOL};
 
 /// The length of the link-local prefix.
 const LINK_LOCAL_LENGTH: u8 = 64;

@@ -19,5 +19,5 @@ mod program;
 mod router;
 mod state;
 
-pub use program::{INSTANCE_SIDE, PROTOCOL, ROUTER_SIDE, attachment_mtu};
+pub use program::{PROTOCOL, attachment_mtu};
 pub use router::Srv6Router;

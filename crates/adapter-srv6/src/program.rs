@@ -5,8 +5,9 @@
 //! are derived from names, so that they need no allocation; two kinds never meet, and a meeting of two names is noticed
 //! when the second is programmed.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
+use adapter::router::INSTANCE_SIDE;
 use api::tcm::{
     Attachment, HostDatapathSpec, LocalSid, SidTarget, Steering, TrafficMatch, UserPort,
 };
@@ -17,12 +18,6 @@ use linux::rule::{Rule, Selector};
 
 /// The owner mark of routes and rules: a number that the kernel leaves to routing daemons and that none is known to use.
 pub const PROTOCOL: u8 = 202;
-
-/// The router's address on every interface; link-local, so it can be the same on all.
-pub const ROUTER_SIDE: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-
-/// The address of the instance at the other end of an attachment.
-pub const INSTANCE_SIDE: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
 
 /// The smallest MTU with which the kernel keeps IPv6 on an interface (RFC 8200 §5).
 const MTU_MIN: u32 = 1280;
@@ -248,6 +243,8 @@ pub(crate) fn prefix(prefix: Ipv6Prefix) -> Prefix {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
     use crate::example::datapath;
 

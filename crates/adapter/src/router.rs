@@ -20,6 +20,12 @@ use futures::stream::BoxStream;
 
 pub use difference::{difference, missing};
 
+/// The router's address at its end of every attachment and user port; link-local, so it can be the same on all.
+pub const ROUTER_SIDE: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// The address of the instance at the other end of an attachment.
+pub const INSTANCE_SIDE: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+
 /// The router of this host.
 pub trait Router: Send + Sync + 'static {
     /// What the kernel can do, as probed.

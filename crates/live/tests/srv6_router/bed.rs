@@ -8,8 +8,9 @@ use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use adapter::router::{INSTANCE_SIDE, ROUTER_SIDE};
 use adapter::{Router, RouterState, difference};
-use adapter_srv6::{INSTANCE_SIDE, ROUTER_SIDE, Srv6Router};
+use adapter_srv6::Srv6Router;
 use api::Ipv6Prefix;
 use api::tcm::{
     Attachment, Direction, HostDatapathSpec, LocalSid, SidTarget, Steering, TrafficMatch, UserPort,
