@@ -13,10 +13,10 @@ use kube::ResourceExt;
 
 use crate::topology::Topology;
 
-/// The link-local address of every router towards what hangs on it.
-pub const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+/// The link-local address of every router towards what hangs on it; users find the router of their host by it.
+pub const ROUTER: Ipv6Addr = adapter::router::ROUTER_SIDE;
 /// The link-local address of what hangs on a router.
-pub const LEAF: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+pub const LEAF: Ipv6Addr = adapter::router::INSTANCE_SIDE;
 /// The interface of a host's router towards its site.
 pub const UPLINK: &str = "up0";
 /// The interface that is always there.
