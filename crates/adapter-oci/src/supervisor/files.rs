@@ -180,6 +180,11 @@ impl Supervisor {
         self.show_files();
     }
 
+    /// Whether the container has files that have not passed their trial.
+    pub(super) fn has_unproven(&self) -> bool {
+        self.journal.trying.is_some() || self.journal.previous.is_some()
+    }
+
     fn take_unproven(&mut self) -> Option<String> {
         if let Some(tried) = self.journal.trying.take() {
             return Some(tried);

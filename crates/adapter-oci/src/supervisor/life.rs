@@ -82,10 +82,9 @@ impl Supervisor {
                 Some(Over::Ended(why))
             }
             Event::Astray(why) => Some(Over::Unwell(why)),
-            Event::Unwell(why) => {
-                self.refuse(why.clone());
-                Some(Over::Unwell(why))
-            }
+            // The files before may be all that it needs; if not, it fails again and is started anew.
+            Event::Unwell(why) if self.has_unproven() => self.put_back(run, why).await,
+            Event::Unwell(why) => Some(Over::Unwell(why)),
             Event::Verdict(Ok(())) => {
                 self.accept();
                 None
