@@ -76,6 +76,8 @@ impl Supervisor {
             Event::Wanted => None,
             Event::Ended => {
                 let (why, own) = self.how_it_ended(run);
+                // Nobody may see it as ready with the files before, with which it does not run yet.
+                self.update(|state| state.ready = false);
                 if own {
                     self.refuse(why.clone());
                 }
