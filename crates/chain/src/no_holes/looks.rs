@@ -94,7 +94,7 @@ impl Life {
         let served = worlds.iter().all(|world| {
             let chain = world.chains.get(&start.chain);
             let chain = chain.filter(|chain| chain.created == start.created);
-            let workloads = chain.map(|chain| workloads(chain));
+            let workloads = chain.map(workloads);
             workloads.is_some_and(|mut all| all.all(|workload| self.runs(world, workload)))
         });
         lives(&start.host) && all_live && served
