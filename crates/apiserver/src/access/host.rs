@@ -77,12 +77,27 @@ pub(super) fn owns(host: &str, request: &Request, found: &Value) -> bool {
     }
 }
 
-/// A host makes its own Lease, on which nobody waits and which waits for nobody.
+/// A host makes its own Lease, which goes with its Host, and for which nobody waits.
 pub(super) fn may_create(host: &str, request: &Request, new: &Value) -> bool {
-    let ties = ["finalizers", "ownerReferences"];
+    let owners = meta(new).get("ownerReferences").and_then(Value::as_array);
     Subject::of(request) == Subject::Lease
         && meta_text(new, "name") == host
-        && ties.iter().all(|field| !meta(new).contains_key(*field))
+        && !meta(new).contains_key("finalizers")
+        && owners
+            .into_iter()
+            .flatten()
+            .all(|owner| is_host(owner, host))
+}
+
+/// Whether an owner reference names that Host and does not hold up its deletion.
+fn is_host(owner: &Value, host: &str) -> bool {
+    let group = owner["apiVersion"]
+        .as_str()
+        .and_then(|version| version.split('/').next());
+    group == Some(GROUP)
+        && owner["kind"] == "Host"
+        && owner["name"] == host
+        && owner["blockOwnerDeletion"] != true
 }
 
 /// On the objects that it acts for, an agent changes the status and its own finalizer, and nothing else; on its Lease

@@ -297,9 +297,13 @@ async fn a_host_changes_only_what_its_lease_says() {
     let held = json!({"finalizers": ["groma.dev/host"]});
     let owner = json!({"apiVersion": "v1", "kind": "Namespace", "name": "default", "uid": "1"});
     let owned = json!({"ownerReferences": [owner]});
+    let other =
+        json!({"apiVersion": "groma.dev/v1alpha1", "kind": "Host", "name": "bcn", "uid": "2"});
+    let others = json!({"ownerReferences": [other]});
     let cases = [
         ("POST", leases.clone(), lease(held.clone()), 403),
-        ("POST", leases.clone(), lease(owned.clone()), 403),
+        ("POST", leases.clone(), lease(owned), 403),
+        ("POST", leases.clone(), lease(others), 403),
         ("PUT", format!("{leases}/mad"), lease(held.clone()), 403),
         ("POST", leases.clone(), lease(json!({})), 201),
         (
