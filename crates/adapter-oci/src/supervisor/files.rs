@@ -59,13 +59,13 @@ impl Supervisor {
         (!known).then_some(wanted)
     }
 
-    /// Gives a newer set to a running container; `Some` if the run must end for it.
+    /// Gives a newer set to a running container, unless one is being tried; `Some` if the run must end for it.
     pub(super) async fn give_wanted_files(&mut self, run: &Run) -> Option<Over> {
         let Some(wanted) = self.newer_files() else {
             self.forget_refusal();
             return None;
         };
-        if self.journal.trying.as_ref() == Some(&wanted) {
+        if self.journal.trying.is_some() {
             return None;
         }
         self.journal.trying = Some(wanted);

@@ -58,15 +58,27 @@ impl Supervisor {
 
     /// Waits for the first thing to happen; new files are proven beside everything else.
     async fn watch(&self, run: &Run) -> Event {
-        let mut wanted = self.wanted.clone();
         tokio::select! {
             () = run.ended() => Event::Ended,
             why = self.unwell() => Event::Unwell(why),
             verdict = self.verdict() => Event::Verdict(verdict),
             never = self.watch_readiness(run.status.epoch) => match never {},
             why = self.mend_network(run) => Event::Astray(why),
-            // An error means that the runtime is gone: the container goes on without it.
-            Ok(()) = wanted.changed() => Event::Wanted,
+            () = self.other_wish() => Event::Wanted,
+        }
+    }
+
+    /// Waits until something else is wanted. While a set of files is tried that is only the end of the container: another
+    /// set must have something proven to be put back to.
+    async fn other_wish(&self) {
+        let mut wanted = self.wanted.clone();
+        let changed = match self.journal.trying {
+            Some(_) => wanted.wait_for(|wanted| wanted.removing).await.map(drop),
+            None => wanted.changed().await,
+        };
+        if changed.is_err() {
+            // The runtime is gone: the container goes on without it.
+            std::future::pending().await
         }
     }
 
