@@ -243,6 +243,17 @@ impl Resources {
             *self.0.entry(name.clone()).or_default() -= *amount;
         }
     }
+
+    /// What is left when `other` is taken away: nothing of what is over-committed, so it can go over the wire.
+    #[must_use]
+    pub fn left_after(&self, other: &Self) -> Self {
+        let mut left = self.clone();
+        left.subtract(other);
+        for amount in left.0.values_mut() {
+            *amount = (*amount).max(Quantity::default());
+        }
+        left
+    }
 }
 
 impl<const N: usize> From<[(&str, Quantity); N]> for Resources {

@@ -95,8 +95,7 @@ impl Reconciler for SiteReconciler {
             status.capacity.add(&allocatable);
             status.reserved.add(&reserved);
             if is_ready(host) {
-                status.free.add(&allocatable);
-                status.free.subtract(&reserved);
+                status.free.add(&allocatable.left_after(&reserved));
             }
         }
         status.into()
@@ -117,18 +116,27 @@ mod tests {
     #[test]
     fn what_is_free_is_what_ready_hosts_have_left() {
         let mut lost = host("mad-2", "mad", 8);
+        let full = host("mad-3", "mad", 1);
         lost.status.as_mut().unwrap().conditions.0[0].status = "Unknown".into();
         let cpu = |cores| Resources::from([("cpu", Quantity::whole(cores))]);
         let observed = Observed {
-            hosts: vec![Arc::new(host("mad-1", "mad", 4)), Arc::new(lost)],
-            reserved: BTreeMap::from([(Ref::new("mad-1"), cpu(1)), (Ref::new("mad-2"), cpu(2))]),
+            hosts: vec![
+                Arc::new(host("mad-1", "mad", 4)),
+                Arc::new(lost),
+                Arc::new(full),
+            ],
+            reserved: BTreeMap::from([
+                (Ref::new("mad-1"), cpu(1)),
+                (Ref::new("mad-2"), cpu(2)),
+                (Ref::new("mad-3"), cpu(2)),
+            ]),
             waits: Vec::new(),
         };
         let site = crate::tests::world::site("mad");
         let status = SiteReconciler.report(&site, &observed).status;
-        assert_eq!((status.hosts.total, status.hosts.ready), (2, 1));
-        assert_eq!(status.capacity.get("cpu"), Quantity::whole(12));
-        assert_eq!(status.reserved.get("cpu"), Quantity::whole(3));
+        assert_eq!((status.hosts.total, status.hosts.ready), (3, 2));
+        assert_eq!(status.capacity.get("cpu"), Quantity::whole(13));
+        assert_eq!(status.reserved.get("cpu"), Quantity::whole(5));
         assert_eq!(status.free.get("cpu"), Quantity::whole(3));
     }
 }
