@@ -86,6 +86,37 @@ pub fn condition(
     }
 }
 
+/// The reasons of `Available`, and those of conditions about what leads to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AvailableReason {
+    /// It serves its users. Nothing to do.
+    Serving,
+    /// No replica is wanted. Raise `replicas` if some should run.
+    NothingWanted,
+    /// No replica serves. The message of `Ready` says what they wait for.
+    NoReplica,
+    /// Some components or connections do not serve; the message names them. Look there.
+    PartsMissing,
+    /// Its readiness probe fails. `groma logs` shows what the program says.
+    NotReady,
+    /// Its program ended and is started again after a pause. `status.lastExit` and `groma logs` say how it ended.
+    BackOff,
+    /// It was asked to end. Nothing to do.
+    Stopping,
+    /// Its container is being made. If it stays so, `Ready` says what is missing.
+    Starting,
+    /// Its container does not exist yet. If it stays so, look at its host.
+    NoContainer,
+    /// It is being deleted. Nothing to do.
+    Deleting,
+}
+
+impl From<AvailableReason> for String {
+    fn from(reason: AvailableReason) -> Self {
+        format!("{reason:?}")
+    }
+}
+
 /// What a condition says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Truth {

@@ -24,7 +24,7 @@ pub mod tcrr;
 pub mod tcso;
 pub mod wdm;
 
-pub use condition::{AVAILABLE, Conditions, READY, Truth};
+pub use condition::{AVAILABLE, AvailableReason, Conditions, READY, Truth};
 pub use crds::crds;
 pub use error::{Error, ErrorKind, Result, chain};
 pub use identity::{interface_name, service_address, short_hash};

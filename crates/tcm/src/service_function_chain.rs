@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use api::condition::condition;
 use api::tcm::ChainHop;
-use api::{AVAILABLE, HostDatapath, Result, ServiceFunctionChain, Truth};
+use api::{AVAILABLE, AvailableReason, HostDatapath, Result, ServiceFunctionChain, Truth};
 use chain::{ChainState, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use runtime::{Ctx, Kinds, Never, ObjectRef, Plan, Reconciler, Report, Wait, deleting};
@@ -74,7 +74,12 @@ impl Reconciler for ServiceFunctionChainReconciler {
     fn report(&self, chain: &ServiceFunctionChain, observed: &Observed) -> Report<Status> {
         let hops = observed.state.hops.clone();
         let available = if deleting(chain) {
-            condition(AVAILABLE, Truth::False, "Deleting", "it is being deleted")
+            condition(
+                AVAILABLE,
+                Truth::False,
+                AvailableReason::Deleting,
+                "it is being deleted",
+            )
         } else {
             availability(&observed.state.reasons)
         };

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use adapter::{ContainerId, ContainerPhase, ContainerRuntime, ContainerSpec, ContainerState};
 use api::condition::condition;
 use api::wdm::{InstanceConfiguration, RefusedConfiguration};
-use api::{AVAILABLE, Instance, Result, Truth};
+use api::{AVAILABLE, AvailableReason, Instance, Result, Truth};
 use futures::StreamExt;
 use futures::stream::{BoxStream, select};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -30,6 +30,27 @@ pub use crate::instance::sweep::sweep;
 
 /// Whether the wanted configuration is in force.
 const CONFIGURED: &str = "Configured";
+
+/// The reasons of `Configured`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfiguredReason {
+    /// The wanted configuration is in force. Nothing to do.
+    Applied,
+    /// It is on its way into the container. If it stays so, look at `Ready`.
+    Applying,
+    /// The program did not take it and runs on with the one before; the message says why. Correct the configuration.
+    Refused,
+    /// A ConfigMap, a Secret or a key that it names is not there. Make it, or name another.
+    Missing,
+    /// The instance is being deleted. Nothing to do.
+    Deleting,
+}
+
+impl From<ConfiguredReason> for String {
+    fn from(reason: ConfiguredReason) -> Self {
+        format!("{reason:?}")
+    }
+}
 
 /// Makes each Instance of this host a container.
 #[derive(Debug)]
@@ -234,21 +255,37 @@ fn availability(state: Option<&ContainerState>) -> Condition {
             phase: ContainerPhase::Running { .. },
             ready: true,
             ..
-        }) => (Truth::True, "Serving", ""),
+        }) => (Truth::True, AvailableReason::Serving, ""),
         Some(ContainerState {
             phase: ContainerPhase::Running { .. },
             ..
-        }) => (Truth::False, "NotReady", "its readiness probe fails"),
+        }) => (
+            Truth::False,
+            AvailableReason::NotReady,
+            "its readiness probe fails",
+        ),
         Some(ContainerState {
             phase: ContainerPhase::BackOff,
             ..
-        }) => (Truth::False, "BackOff", "it ended and is started again"),
+        }) => (
+            Truth::False,
+            AvailableReason::BackOff,
+            "it ended and is started again",
+        ),
         Some(ContainerState {
             phase: ContainerPhase::Stopping,
             ..
-        }) => (Truth::False, "Stopping", "it was asked to end"),
-        Some(_) => (Truth::False, "Starting", "it is being made"),
-        None => (Truth::False, "NoContainer", "there is no container yet"),
+        }) => (
+            Truth::False,
+            AvailableReason::Stopping,
+            "it was asked to end",
+        ),
+        Some(_) => (Truth::False, AvailableReason::Starting, "it is being made"),
+        None => (
+            Truth::False,
+            AvailableReason::NoContainer,
+            "there is no container yet",
+        ),
     };
     condition(AVAILABLE, truth, reason, message)
 }
@@ -259,11 +296,13 @@ fn configured(observed: &Observed) -> Condition {
             return condition(
                 CONFIGURED,
                 Truth::Unknown,
-                "Deleting",
+                ConfiguredReason::Deleting,
                 "it is being deleted",
             );
         }
-        Some(Err(missing)) => return condition(CONFIGURED, Truth::False, "Missing", missing),
+        Some(Err(missing)) => {
+            return condition(CONFIGURED, Truth::False, ConfiguredReason::Missing, missing);
+        }
         Some(Ok(wanted)) => wanted.files_digest(),
     };
     let files = observed.state.as_ref().map(|state| &state.files);
@@ -271,14 +310,19 @@ fn configured(observed: &Observed) -> Condition {
         .and_then(|files| files.refused.as_ref())
         .filter(|refused| refused.digest == wanted);
     match (refused, files.and_then(|files| files.applied.as_ref())) {
-        (Some(refused), _) => condition(CONFIGURED, Truth::False, "Refused", &refused.why),
+        (Some(refused), _) => condition(
+            CONFIGURED,
+            Truth::False,
+            ConfiguredReason::Refused,
+            &refused.why,
+        ),
         (None, Some(applied)) if *applied == wanted => {
-            condition(CONFIGURED, Truth::True, "Applied", "")
+            condition(CONFIGURED, Truth::True, ConfiguredReason::Applied, "")
         }
         _ => condition(
             CONFIGURED,
             Truth::False,
-            "Applying",
+            ConfiguredReason::Applying,
             "the files are on their way",
         ),
     }

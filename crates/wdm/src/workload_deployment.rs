@@ -14,7 +14,8 @@ use api::condition::{self, condition};
 use api::mco::{Endpoint, Endpoints};
 use api::wdm::{DeploymentReplica, InstanceSpec, instance_name, is_available};
 use api::{
-    AVAILABLE, Host, Instance, Network, Result, Site, Truth, WorkloadDeployment, service_address,
+    AVAILABLE, AvailableReason, Host, Instance, Network, Result, Site, Truth, WorkloadDeployment,
+    service_address,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
@@ -251,8 +252,8 @@ fn availability(deployment: &WorkloadDeployment, n_available: u32) -> Condition 
         deployment.spec.replicas.len()
     );
     match n_available {
-        0 => condition(AVAILABLE, Truth::False, "NoReplica", message),
-        _ => condition(AVAILABLE, Truth::True, "Serving", message),
+        0 => condition(AVAILABLE, Truth::False, AvailableReason::NoReplica, message),
+        _ => condition(AVAILABLE, Truth::True, AvailableReason::Serving, message),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::condition::{self, Truth, condition};
 use api::mco::{AssignmentState, Endpoint, Endpoints};
-use api::{AVAILABLE, Placement, Ref, Site, Workload, WorkloadDeployment};
+use api::{AVAILABLE, AvailableReason, Placement, Ref, Site, Workload, WorkloadDeployment};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use runtime::{ObjectRef, Report, Wait};
@@ -108,9 +108,14 @@ fn available(workload: &Workload, observed: &Observed) -> Condition {
     let n_wanted = workload.spec.replicas;
     let message = format!("{n_available} of {n_wanted} replicas are available");
     match (n_wanted, serving) {
-        (0, _) => condition(AVAILABLE, Truth::True, "NothingWanted", message),
-        (_, true) => condition(AVAILABLE, Truth::True, "Serving", message),
-        (_, false) => condition(AVAILABLE, Truth::False, "NoReplica", message),
+        (0, _) => condition(
+            AVAILABLE,
+            Truth::True,
+            AvailableReason::NothingWanted,
+            message,
+        ),
+        (_, true) => condition(AVAILABLE, Truth::True, AvailableReason::Serving, message),
+        (_, false) => condition(AVAILABLE, Truth::False, AvailableReason::NoReplica, message),
     }
 }
 

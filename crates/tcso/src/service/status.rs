@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::condition::condition;
 use api::mco::Endpoints;
 use api::tcso::{ComponentStatus, ConnectionEnd};
-use api::{AVAILABLE, Service, ServiceFunctionChain, Truth, Workload};
+use api::{AVAILABLE, AvailableReason, Service, ServiceFunctionChain, Truth, Workload};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
@@ -88,7 +88,7 @@ pub fn availability(
         .map(|name| format!("connection {name}"));
     let missing: Vec<_> = missing_components.chain(missing_chains).collect();
     match missing.len() {
-        0 => condition(AVAILABLE, Truth::True, "Serving", ""),
+        0 => condition(AVAILABLE, Truth::True, AvailableReason::Serving, ""),
         n => {
             let named = missing[..n.min(NAMED_MAX)].join(", ");
             let rest = if n > NAMED_MAX {
@@ -99,7 +99,7 @@ pub fn availability(
             condition(
                 AVAILABLE,
                 Truth::False,
-                "PartsMissing",
+                AvailableReason::PartsMissing,
                 format!("not available: {named}{rest}"),
             )
         }
