@@ -1,8 +1,9 @@
 //! Judges hosts by how long this process has seen their Leases stand still.
 //!
 //! Clocks of hosts are never compared, and a restart evicts nobody: what counts is the time since this process last
-//! saw a renewal, or first saw the Lease; who asks since when a host cannot be seen is told no earlier time. A watch that is broken judges nobody, and before a host is called silent the
-//! API is asked once more, so that a watch that hangs without an error judges nobody either.
+//! saw a renewal, or first saw the Lease; who asks since when a host cannot be seen is told no earlier time.
+//! A watch that is broken judges nobody, and before a host is called silent the API is asked once more, so that a watch
+//! that hangs without an error judges nobody either.
 //! Hints are given only when the judgement of a host changes, so that 10,000 hosts that renew cost no pass.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
