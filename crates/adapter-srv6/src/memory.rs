@@ -21,6 +21,8 @@ pub(crate) struct Memory {
     known: Option<HostDatapathSpec>,
     /// The spec that this process was last asked for, and wrote down.
     learned: Option<HostDatapathSpec>,
+    /// Whether something was forgotten since then.
+    forgot: bool,
 }
 
 impl Memory {
@@ -37,6 +39,7 @@ impl Memory {
             folder: folder.to_owned(),
             known,
             learned: None,
+            forgot: false,
         })
     }
 
@@ -50,6 +53,11 @@ impl Memory {
         self.learned.as_ref() == Some(wanted)
     }
 
+    /// Whether all of `wanted` is still known: what was removed may be wanted again by the same spec.
+    pub(crate) fn knows_all(&self, wanted: &HostDatapathSpec) -> bool {
+        self.has_learned(wanted) && !self.forgot
+    }
+
     /// Writes down what is known now that `wanted` is asked for.
     pub(crate) fn learn(
         &mut self,
@@ -57,12 +65,13 @@ impl Memory {
         known: HostDatapathSpec,
     ) -> Result<(), Error> {
         self.write(known)?;
-        self.learned = Some(wanted);
+        (self.learned, self.forgot) = (Some(wanted), false);
         Ok(())
     }
 
     /// Writes down what is known after something was removed.
     pub(crate) fn forget(&mut self, rest: HostDatapathSpec) -> Result<(), Error> {
+        self.forgot = true;
         self.write(rest)
     }
 

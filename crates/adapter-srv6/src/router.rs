@@ -116,7 +116,16 @@ impl Inner {
     fn apply(&self, wanted: &HostDatapathSpec, step: &RouterStep) -> Result<(), Error> {
         let mut memory = self.memory();
         let mtu = program::wanted_mtu(wanted)?;
-        self.learn(&mut memory, wanted, mtu)?;
+        let learned = match step {
+            RouterStep::EnsureAttachment(_)
+            | RouterStep::EnsureUserPort(_)
+            | RouterStep::EnsureSid(_)
+            | RouterStep::EnsureSteering(_) => memory.knows_all(wanted),
+            _ => memory.has_learned(wanted),
+        };
+        if !learned {
+            self.learn(&mut memory, wanted, mtu)?;
+        }
         match step {
             RouterStep::EnsureAttachment(attachment) => {
                 self.ensure(&program::attachment(attachment, mtu))
@@ -135,9 +144,6 @@ impl Inner {
     /// Before the first step of a new spec: writes it down, and lets the firewall know all of it, so that a later step is
     /// never refused by it.
     fn learn(&self, memory: &mut Memory, wanted: &HostDatapathSpec, mtu: u32) -> Result<(), Error> {
-        if memory.has_learned(wanted) {
-            return Ok(());
-        }
         let kernel = self.look()?;
         let known = match memory.known() {
             Some(past) => {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::access::HOSTS_NAMESPACE;
 use crate::engine::Outcome;
 use crate::failure::Failure;
 use crate::namespace;
@@ -17,11 +16,8 @@ use crate::rules::{Frame, Stamp};
 use crate::selection::Selection;
 use crate::server::Server;
 
-/// Namespaces that are made if they are not there.
-const NAMESPACES: &[&str] = &["default", HOSTS_NAMESPACE];
-
 pub(crate) fn prepare(server: &Server) -> Result<(), api::Error> {
-    for name in NAMESPACES {
+    for name in namespace::PERMANENT {
         ensure_namespace(server, name).map_err(refused)?;
     }
     forget_definitions(server).map_err(refused)?;

@@ -2,14 +2,15 @@
 
 use serde_json::{Value, json};
 
+use crate::access::HOSTS_NAMESPACE;
 use crate::failure::Failure;
 use crate::object::{Key, is_deleting};
 use crate::registry::Registry;
 use crate::resource::Resource;
 use crate::state::State;
 
-/// The namespace that cannot be deleted.
-const DEFAULT: &str = "default";
+/// Namespaces that are made if they are not there, and cannot be deleted.
+pub(crate) const PERMANENT: [&str; 2] = ["default", HOSTS_NAMESPACE];
 
 /// The label by which selectors find a namespace of that name.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -64,7 +65,7 @@ pub(crate) fn admits(
 
 /// Whether an object may be deleted at all.
 pub(crate) fn may_go(resource: &Resource, key: &Key) -> Result<(), Failure> {
-    if resource.is_namespace() && key.name == DEFAULT {
+    if resource.is_namespace() && PERMANENT.contains(&key.name.as_str()) {
         return Err(Failure::forbidden(
             resource,
             &key.name,
