@@ -5,6 +5,7 @@
 
 mod broken;
 mod child;
+mod children;
 mod group;
 mod guest;
 mod job;

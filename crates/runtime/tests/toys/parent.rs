@@ -6,7 +6,13 @@ use api::{Conditions, READY, Result};
 use kube::ResourceExt;
 use runtime::{Child as Wanted, Ctx, Kind, Kinds, Never, Plan, Reconciler, Report, Wait, child};
 
-use crate::kinds::{Child, ChildSpec, Parent, ParentStatus, Region};
+use crate::kinds::{Child, ChildSpec, Parent, ParentSpec, ParentStatus, Region};
+use crate::process::placed;
+
+/// A parent of that many children of that size.
+pub fn parent(name: &str, replicas: u32, size: u32) -> Parent {
+    placed(Parent::new(name, ParentSpec { replicas, size }))
+}
 
 pub struct ParentReconciler;
 

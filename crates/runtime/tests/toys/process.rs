@@ -8,7 +8,7 @@ use futures::future::pending;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use runtime::{Clock, Kind, Runtime, Stats, Task, spawn};
 use serde_json::Value;
@@ -67,6 +67,14 @@ impl Process {
             .patch(name, &PatchParams::default(), &Patch::Merge(patch))
             .await
             .unwrap();
+    }
+
+    pub async fn delete<K: Kind + kube::Resource<Scope = NamespaceResourceScope>>(
+        &self,
+        name: &str,
+    ) {
+        let deleted = self.api::<K>().delete(name, &DeleteParams::default()).await;
+        deleted.unwrap();
     }
 
     /// The object, once it is as expected.

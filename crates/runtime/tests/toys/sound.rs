@@ -10,9 +10,7 @@ use crate::child::ChildReconciler;
 use crate::group::MemberReconciler;
 use crate::guest::Sealer;
 use crate::job::JobReconciler;
-use crate::kinds::{
-    Job, JobSpec, Member, MemberSpec, Parent, ParentSpec, Region, RegionSpec, crds,
-};
+use crate::kinds::{Job, JobSpec, Member, MemberSpec, Region, RegionSpec, crds};
 use crate::parent::{ParentReconciler, RegionReconciler};
 use crate::things::Things;
 
@@ -29,9 +27,7 @@ pub fn job(start: i64) -> Value {
 }
 
 pub fn parent(replicas: u32, size: u32) -> Value {
-    let mut parent = Parent::new("p", ParentSpec { replicas, size });
-    parent.metadata.namespace = Some("default".into());
-    applied(&parent)
+    applied(&crate::parent::parent("p", replicas, size))
 }
 
 fn member(name: &str, size: u32) -> Value {
