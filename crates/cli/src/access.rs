@@ -1,8 +1,9 @@
 //! How the command line finds the server: a kubeconfig, or the owner's unix socket.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -52,6 +53,11 @@ impl Access {
 
     /// A client of the server.
     pub async fn client(&self) -> anyhow::Result<Client> {
+        self.server().await.map(|server| server.client)
+    }
+
+    /// A client, and how the server is reached.
+    pub async fn server(&self) -> anyhow::Result<Server> {
         if let Some(socket) = &self.socket {
             return over(socket);
         }
@@ -71,26 +77,69 @@ impl Access {
     }
 }
 
-async fn with(kubeconfig: &Path) -> anyhow::Result<Client> {
+/// A server as a command reaches it.
+pub struct Server {
+    /// Speaks to it.
+    pub client: Client,
+    address: String,
+}
+
+impl Server {
+    /// An error that says what to do about it when the server could not be reached.
+    pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let mut causes = error.chain().map(|cause| cause.downcast_ref());
+        if !causes.any(|cause| {
+            matches!(
+                cause,
+                Some(kube::Error::Service(_) | kube::Error::HyperError(_))
+            )
+        }) {
+            return error;
+        }
+        let (address, root) = (&self.address, error.root_cause());
+        let starting = root.downcast_ref::<io::Error>().is_some_and(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::NotFound
+                    | io::ErrorKind::TimedOut
+            )
+        });
+        let advice = match starting {
+            true => "; it may be starting: try again, or see whether it runs",
+            false => "",
+        };
+        anyhow!("cannot reach the server at {address}: {root}{advice}")
+    }
+}
+
+async fn with(kubeconfig: &Path) -> anyhow::Result<Server> {
     let what = || format!("cannot use the credentials in {}", kubeconfig.display());
     let read = Kubeconfig::read_from(kubeconfig).with_context(what)?;
     let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
         .await
         .with_context(what)?;
-    Client::try_from(config).with_context(what)
+    Ok(Server {
+        address: config.cluster_url.to_string(),
+        client: Client::try_from(config).with_context(what)?,
+    })
 }
 
-/// A client that opens a connection for each request: a command makes few.
-fn over(socket: &Path) -> anyhow::Result<Client> {
+/// A server whose client opens a connection for each request: a command makes few.
+fn over(socket: &Path) -> anyhow::Result<Server> {
     if !socket.exists() {
         bail!("there is no server at {}", socket.display());
     }
-    let socket = socket.to_owned();
+    let (address, socket) = (socket.display().to_string(), socket.to_owned());
     let service = service_fn(move |request: Request<Body>| {
         let socket = socket.clone();
         async move { send(&socket, request).await }
     });
-    Ok(Client::new(service, "default"))
+    Ok(Server {
+        address,
+        client: Client::new(service, "default"),
+    })
 }
 
 async fn send(socket: &Path, mut request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
@@ -102,4 +151,39 @@ async fn send(socket: &Path, mut request: Request<Body>) -> Result<Response<Inco
         .headers_mut()
         .insert(http::header::HOST, http::HeaderValue::from_static("groma"));
     Ok(sender.send_request(request).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(error: kube::Error) -> String {
+        let server = Server {
+            client: Client::new(
+                service_fn(|_: Request<Body>| async {
+                    Err::<Response<Body>, _>(io::Error::other("never asked"))
+                }),
+                "default",
+            ),
+            address: "https://groma:1".to_owned(),
+        };
+        let error = anyhow::Error::from(error).context("cannot create site/mad");
+        crate::explained(&server.explain(error))
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_named_with_what_to_do() {
+        let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens");
+        assert_eq!(
+            explained(kube::Error::Service(refused.into())),
+            "cannot reach the server at https://groma:1: nobody listens; it may be starting: try again, or see whether it \
+             runs"
+        );
+        assert_eq!(
+            explained(kube::Error::Service("the certificate is too old".into())),
+            "cannot reach the server at https://groma:1: the certificate is too old"
+        );
+        let unclear = kube::Error::LinesCodecMaxLineLengthExceeded;
+        assert!(explained(unclear).starts_with("cannot create site/mad: "));
+    }
 }

@@ -125,6 +125,10 @@ fn kinds(list: &APIResourceList) -> Vec<(Kind, Vec<String>)> {
             found.kind.to_lowercase(),
         ];
         names.extend(found.short_names.clone().unwrap_or_default());
+        if !group.is_empty() {
+            let qualified = names.iter().map(|name| format!("{name}.{group}"));
+            names.extend(qualified.collect::<Vec<_>>());
+        }
         (
             Kind {
                 resource,

@@ -20,7 +20,7 @@ use clap::Subcommand;
 pub use clap_complete::Shell;
 use kube::Client;
 
-pub use crate::access::{Access, LABORATORIES, SERVER_STATE};
+pub use crate::access::{Access, LABORATORIES, SERVER_STATE, Server};
 pub use crate::objects::{apply, apply_told};
 pub use crate::output::Out;
 use crate::output::Output;
@@ -36,7 +36,7 @@ pub enum Command {
     },
     /// Show objects
     Get {
-        /// The kind: its name, plural or short name
+        /// The kind: its name, plural or short name, with its group if need be (`services.groma.dev`)
         kind: String,
         /// Only this one
         name: Option<String>,
@@ -135,7 +135,13 @@ pub async fn run(command: Command, access: &Access) -> anyhow::Result<ExitCode> 
         objects::version(&mut std::io::stdout(), access).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (client, namespace) = (access.client().await?, access.namespace());
+    let server = access.server().await?;
+    let done = ask(command, &server.client, access.namespace()).await;
+    done.map_err(|error| server.explain(error))
+}
+
+/// Runs a command that asks the server, and agents through it.
+async fn ask(command: Command, client: &Client, namespace: &str) -> anyhow::Result<ExitCode> {
     match command {
         Command::Logs {
             name,
@@ -148,14 +154,14 @@ pub async fn run(command: Command, access: &Access) -> anyhow::Result<ExitCode> 
                 tail,
                 previous,
             };
-            instances::logs(&client, namespace, &name, which).await?;
+            instances::logs(client, namespace, &name, which).await?;
         }
         Command::Exec {
             name,
             stdin,
             command,
-        } => return instances::exec(&client, namespace, &name, stdin, &command).await,
-        command => tell(&mut std::io::stdout(), command, &client, namespace).await?,
+        } => return instances::exec(client, namespace, &name, stdin, &command).await,
+        command => tell(&mut std::io::stdout(), command, client, namespace).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

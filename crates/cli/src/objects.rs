@@ -400,16 +400,22 @@ async fn delete_one(
 ) -> anyhow::Result<()> {
     let api = kind.api(client, Some(namespace));
     let what = format!("{}/{name}", kind.resource.kind.to_lowercase());
-    match api.delete(name, &DeleteParams::background()).await {
+    let deleted = match api.delete(name, &DeleteParams::background()).await {
         Err(kube::Error::Api(status)) if status.code == 404 => {
             writeln!(out, "{what} does not exist")?;
             return Ok(());
         }
-        other => drop(other.with_context(|| format!("cannot delete {what}"))?),
-    }
+        other => other.with_context(|| format!("cannot delete {what}"))?,
+    };
+    // Another of that name may be made as soon as it is gone.
+    let going = deleted.left().and_then(|object| object.uid());
     let progress = ProgressBar::new_spinner().with_message(format!("waiting until {what} is gone"));
     progress.enable_steady_tick(LOOK);
-    while wait && api.get_opt(name).await?.is_some() {
+    while wait && going.is_some() {
+        let there = api.get_opt(name).await?;
+        if there.and_then(|object| object.uid()) != going {
+            break;
+        }
         tokio::time::sleep(LOOK).await;
     }
     progress.finish_and_clear();
@@ -420,10 +426,13 @@ async fn delete_one(
 /// Prints the versions of this program and, if one answers, of the server.
 pub async fn version(out: Out<'_>, access: &Access) -> io::Result<()> {
     writeln!(out, "client  {}", env!("CARGO_PKG_VERSION"))?;
-    let server =
-        async { Ok::<_, anyhow::Error>(access.client().await?.apiserver_version().await?) };
-    match server.await {
+    let version = async {
+        let server = access.server().await?;
+        let version = server.client.apiserver_version().await;
+        version.map_err(|error| server.explain(error.into()))
+    };
+    match version.await {
         Ok(version) => writeln!(out, "server  {}", version.git_version),
-        Err(error) => writeln!(out, "server  not reached: {error:#}"),
+        Err(error) => writeln!(out, "server  not reached: {}", crate::explained(&error)),
     }
 }

@@ -58,11 +58,12 @@ pub async fn run(command: Command, access: &cli::Access) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Forget { name } => {
-            let hosts: Api<api::Host> = Api::all(access.client().await?);
-            hosts
-                .delete(&name, &DeleteParams::background())
-                .await
-                .with_context(|| format!("cannot forget host {name}"))?;
+            let server = access.server().await?;
+            let hosts: Api<api::Host> = Api::all(server.client.clone());
+            let deleted = hosts.delete(&name, &DeleteParams::background()).await;
+            deleted
+                .with_context(|| format!("cannot forget host {name}"))
+                .map_err(|error| server.explain(error))?;
             println!("host {name} is forgotten");
             Ok(())
         }

@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     let groma = Groma::parse();
     let quiet = matches!(groma.command, Command::Client(_) | Command::Host(_));
     let filter = EnvFilter::try_from_env("GROMA_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(if quiet { "error" } else { "info" }));
+        .unwrap_or_else(|_| EnvFilter::new(if quiet { "off" } else { "info" }));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

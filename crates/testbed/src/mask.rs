@@ -1,5 +1,5 @@
 //! Hides what says nothing to a reader and changes with every small difference in time: times become seconds since the
-//! start, digests become a word.
+//! start, digests and versions of objects become a word.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,10 @@ static TIME: LazyLock<Regex> = LazyLock::new(|| {
 static DIGEST: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\b(sha256:)?[0-9a-f]{16,64}\b").expect("the pattern is fixed"));
 
-/// The text with times as seconds since `start` and without digests.
+static VERSION: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#"resourceVersion: "\d+""#).expect("the pattern is fixed"));
+
+/// The text with times as seconds since `start`, without digests and versions.
 pub fn masked(text: &str, start: Timestamp) -> String {
     let seconds = |found: &Captures<'_>| match found[0].trim_end().parse::<Timestamp>() {
         Ok(time) => format!(
@@ -24,6 +27,7 @@ pub fn masked(text: &str, start: Timestamp) -> String {
         Err(_) => found[0].to_owned(),
     };
     let text = TIME.replace_all(text, seconds);
+    let text = VERSION.replace_all(&text, "resourceVersion: VERSION");
     DIGEST.replace_all(&text, "DIGEST").into_owned()
 }
 
@@ -40,9 +44,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_digests_are_hidden_and_words_stay() {
+    fn what_changes_is_hidden_and_words_stay() {
         let start = "2026-01-01T00:00:00Z".parse().unwrap();
         let text = "decided 2026-01-01T00:01:03.5Z on sha256:0123456789abcdef, defaced";
         assert_eq!(masked(text, start), "decided +63s on DIGEST, defaced");
+        let text = "resourceVersion: \"12\", resourceVersionMatch";
+        assert_eq!(
+            masked(text, start),
+            "resourceVersion: VERSION, resourceVersionMatch"
+        );
     }
 }

@@ -69,7 +69,7 @@ async fn run(world: &mut World, command: &Command, root: &Path) -> String {
     let mut text = String::from_utf8_lossy(&told).into_owned();
     match done {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => text += &format!("error: {error:#}\n"),
+        Ok(Err(error)) => text += &format!("error: {}\n", cli::explained(&error)),
         Err(_) => text += &format!("error: not done after {COMMAND_MAX:?}\n"),
     }
     text
