@@ -337,14 +337,22 @@ async fn exec(place: &Place, node: &str, command: &[String]) -> anyhow::Result<E
 
 async fn down(place: &Place) -> anyhow::Result<()> {
     let settings = place.settings()?;
+    let known = settings.state.exists();
     // One that does not answer is not one that has ended: only who has the lock may take things apart.
     let _ = ask(&settings.control(), &Request::Quit {}).await;
     let path = settings.state.join("lock");
     let _lock = wait_for("the end of the daemon", async || Ok(Lock::take(&path).ok())).await?;
-    lab::daemon::remove(&settings, &Programs)
+    let found = lab::daemon::remove(&settings, &Programs)
         .await
         .map_err(|error| anyhow::anyhow!(api::chain(&error)))?;
-    println!("laboratory {} is down", settings.name);
+    let (name, folder) = (&settings.name, place.folder.display());
+    match (known, found) {
+        (true, _) => println!("laboratory {name} is down"),
+        (false, true) => {
+            println!("removed what was left of laboratory {name}; it has no folder in {folder}")
+        }
+        (false, false) => println!("there is no laboratory {name} in {folder}"),
+    }
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use api::{Error, ErrorKind, Result};
 use linux::cgroup::Hierarchies;
@@ -10,6 +11,7 @@ use linux::link::{Veth, ensure_veth};
 use linux::netlink::Prefix;
 use linux::route::{Action, METRIC, Route as KernelRoute, TABLE_MAIN};
 use linux::{Namespace, Netlink, netns, sysctl};
+use rustix::process::Signal;
 
 use crate::layout::{Layout, Role, Route};
 
@@ -19,8 +21,12 @@ const PROTOCOL: u8 = 210;
 const CONTAINERS: &str = "groma";
 /// How many digits the key of a container has.
 const KEY_DIGITS: usize = 16;
-/// How long the processes of a host may take to die.
+/// How long the processes of a host or of a namespace may take to die.
 const KILL: Duration = Duration::from_secs(5);
+/// How often they are looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(5);
+/// A message names at most so many of them.
+const SHOWN_MAX: usize = 3;
 
 /// Makes all of a layout but the tunnels, which live with the daemon; what is there is kept.
 pub fn ensure(layout: &Layout) -> Result<()> {
@@ -163,16 +169,73 @@ fn mark_of(namespace: &str) -> Option<&str> {
     is_key.then_some(mark)
 }
 
-/// Removes every namespace that bears the laboratory's name and that `keep` does not hold.
-pub fn remove_namespaces(prefix: &str, keep: &BTreeSet<String>) -> Result<()> {
-    let names = netns::list(prefix).map_err(failed)?;
-    let others = names.iter().filter(|name| !keep.contains(*name));
-    others.map(String::as_str).try_for_each(remove_namespace)
+/// Every namespace that begins so and that `keep` does not hold. None may be the one that this program runs in: it would
+/// take itself away, or the whole machine.
+pub fn namespaces(prefix: &str, keep: &BTreeSet<String>) -> Result<Vec<String>> {
+    let mut names = netns::list(prefix).map_err(failed)?;
+    names.retain(|name| !keep.contains(name));
+    let own = Namespace::own().map_err(failed)?;
+    for name in &names {
+        let namespace = netns::open(name).map_err(failed)?;
+        if let Some(namespace) = namespace
+            && namespace.is(&own).map_err(failed)?
+        {
+            let what = format!(
+                "cannot remove network namespace {name}: this program runs in it; leave it first"
+            );
+            return Err(Error::new(ErrorKind::Invalid, what));
+        }
+    }
+    Ok(names)
 }
 
+/// Removes these namespaces with all that is in them.
+pub fn remove_namespaces(names: &[String]) -> Result<()> {
+    let removed = names.iter().map(|name| remove_namespace(name));
+    let problems: Vec<String> = removed
+        .filter_map(|removed| removed.err().map(|error| api::chain(&error)))
+        .collect();
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::Unavailable, problems.join("; "))),
+    }
+}
+
+/// Whatever cannot be ended in it, a namespace loses its devices and its name.
 fn remove_namespace(name: &str) -> Result<()> {
+    let ended = end_processes(name);
     empty(name)?;
-    netns::delete(name).map_err(failed)
+    netns::delete(name).map_err(failed)?;
+    ended
+}
+
+/// Ends what runs in a namespace: a program that a user started there would stay, without a network.
+fn end_processes(name: &str) -> Result<()> {
+    let Some(namespace) = netns::open(name).map_err(failed)? else {
+        return Ok(());
+    };
+    let begun = Instant::now();
+    loop {
+        let mut processes = namespace.processes().map_err(failed)?;
+        processes.retain(|process| !process.has_ended());
+        if processes.is_empty() {
+            return Ok(());
+        }
+        if begun.elapsed() > KILL {
+            let shown = processes.iter().take(SHOWN_MAX);
+            let pids: Vec<String> = shown.map(|process| process.pid().to_string()).collect();
+            let what = format!(
+                "{} processes in network namespace {name} do not end: {}",
+                processes.len(),
+                pids.join(", ")
+            );
+            return Err(Error::new(ErrorKind::Unavailable, what));
+        }
+        for process in &processes {
+            process.signal(Signal::KILL).map_err(failed)?;
+        }
+        thread::sleep(LOOK);
+    }
 }
 
 /// Takes the devices out of a namespace: its name may go before the last process or handle that keeps it.

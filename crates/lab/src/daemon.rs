@@ -195,7 +195,7 @@ impl<C: Commands> Daemon<C> {
             .iter()
             .map(|node| node.namespace.clone())
             .collect();
-        build::remove_namespaces(&self.settings.prefix(), &keep)?;
+        build::remove_namespaces(&build::namespaces(&self.settings.prefix(), &keep)?)?;
         build::ensure(&self.layout)?;
         build::remove_stray_devices(&self.layout)?;
         for tunnel in &self.layout.tunnels {
@@ -222,7 +222,7 @@ impl<C: Commands> Daemon<C> {
     async fn keep_programs(&mut self) -> Result<()> {
         let hosts = self.running_hosts();
         let wanted = wanted_programs(&self.settings, &self.commands, &hosts);
-        for program in programs::running(&self.settings, &words(&self.settings, &self.commands)) {
+        for program in programs::running(&self.settings, &words(&self.settings, &self.commands))? {
             if !wanted
                 .iter()
                 .any(|wanted| wanted.arguments == program.arguments)
@@ -237,15 +237,16 @@ impl<C: Commands> Daemon<C> {
         self.programs
             .retain(|name, _| wanted.iter().any(|program| program.name == *name));
         for program in wanted {
-            let kept = || Kept {
-                process: program.find(),
+            if self.programs.contains_key(&program.name) {
+                continue;
+            }
+            let kept = Kept {
+                process: program.find()?,
                 not_before: Instant::now(),
                 pause: RESTART_MIN,
                 program: program.clone(),
             };
-            self.programs
-                .entry(program.name.clone())
-                .or_insert_with(kept);
+            self.programs.insert(program.name, kept);
         }
         Ok(())
     }
@@ -375,8 +376,9 @@ impl Kept {
             return;
         }
         // One may have been started by a daemon that was killed before it could see it.
-        let there = self.program.find().map(Ok);
-        match there.unwrap_or_else(|| self.program.start(settings)) {
+        let there = self.program.find();
+        let found = there.and_then(|there| there.map_or_else(|| self.program.start(settings), Ok));
+        match found {
             Ok(process) => self.process = Some(process),
             Err(error) => {
                 tracing::warn!(error = api::chain(&error), "cannot start a program");
@@ -427,22 +429,26 @@ fn words(settings: &Settings, commands: &impl Commands) -> BTreeSet<String> {
 }
 
 /// Removes all of a laboratory, by its marks and not by what its files say; its daemon must have ended. Can be repeated
-/// after a kill.
-pub async fn remove(settings: &Settings, commands: &impl Commands) -> Result<()> {
-    for program in programs::running(settings, &words(settings, commands)) {
+/// after a kill. Whether there was anything of it besides its folder.
+pub async fn remove(settings: &Settings, commands: &impl Commands) -> Result<bool> {
+    let namespaces = build::namespaces(&settings.prefix(), &BTreeSet::new())?;
+    let programs = programs::running(settings, &words(settings, commands))?;
+    let marks = build::marks(&settings.prefix())?;
+    let found = !(namespaces.is_empty() && programs.is_empty() && marks.is_empty());
+    for program in programs {
         program.stop().await?;
     }
-    for mark in build::marks(&settings.prefix())? {
+    for mark in marks {
         build::power_cut(&mark)?;
     }
-    build::remove_namespaces(&settings.prefix(), &BTreeSet::new())?;
+    build::remove_namespaces(&namespaces)?;
     match fs::remove_dir_all(&settings.state) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::caused(
             ErrorKind::Unavailable,
             format!("cannot remove {}", settings.state.display()),
             error,
         )),
-        _ => Ok(()),
+        _ => Ok(found),
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use api::{Error, ErrorKind, Result};
 use linux::Namespace;
-use linux::process::Process;
+use linux::process::{Process, pids};
 use rustix::process::Signal;
 use tokio::time::Instant;
 
@@ -37,7 +37,7 @@ pub struct Program {
 
 /// All programs of a laboratory that run, also those that its topology does not name any more: one of these commands, with
 /// an argument that leads into the laboratory's folder.
-pub fn running(settings: &Settings, commands: &BTreeSet<String>) -> Vec<Program> {
+pub fn running(settings: &Settings, commands: &BTreeSet<String>) -> Result<Vec<Program>> {
     let ours = |arguments: &Vec<String>| {
         let command = arguments.first();
         command.is_some_and(|command| commands.contains(command))
@@ -45,19 +45,14 @@ pub fn running(settings: &Settings, commands: &BTreeSet<String>) -> Vec<Program>
                 .iter()
                 .any(|argument| Path::new(argument).starts_with(&settings.state))
     };
-    let found = pids().filter_map(arguments).filter(ours);
-    found
-        .map(|arguments| Program {
-            name: arguments.join(" "),
-            arguments,
-            namespace: None,
-        })
-        .collect()
-}
-
-fn pids() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten();
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+    let found = pids().map_err(failed)?.into_iter();
+    let found = found.filter_map(arguments).filter(ours);
+    let program = |arguments: Vec<String>| Program {
+        name: arguments.join(" "),
+        arguments,
+        namespace: None,
+    };
+    Ok(found.map(program).collect())
 }
 
 /// The arguments of a process after its program's name; nothing of one that has ended.
@@ -74,12 +69,13 @@ fn arguments(pid: u32) -> Option<Vec<String>> {
 
 impl Program {
     /// Its running process, if there is one.
-    pub fn find(&self) -> Option<Process> {
-        pids().filter(|pid| self.is(*pid)).find_map(|pid| {
+    pub fn find(&self) -> Result<Option<Process>> {
+        let mut pids = pids().map_err(failed)?.into_iter();
+        Ok(pids.find_map(|pid| {
             // Opened before it is looked at again, so that a number used anew cannot slip in.
-            let process = Process::open(pid).ok()?;
-            (self.is(pid) && !process.has_ended()).then_some(process)
-        })
+            let process = Process::open(pid).ok().filter(|_| self.is(pid))?;
+            (!process.has_ended()).then_some(process)
+        }))
     }
 
     fn is(&self, pid: u32) -> bool {
@@ -123,7 +119,7 @@ impl Program {
 
     async fn end(&self, signal: Signal, grace: Duration) -> Result<()> {
         let asked = Instant::now();
-        while let Some(process) = self.find() {
+        while let Some(process) = self.find()? {
             process.signal(signal).map_err(failed)?;
             while !(process.reap().is_some() || process.has_ended()) {
                 if asked.elapsed() > grace {

@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{io, panic, thread};
 
-use rustix::fs::{FlockOperation, flock, fstatfs};
+use rustix::fs::{FlockOperation, flock, fstat, fstatfs, stat};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_bind_recursive};
 use rustix::mount::{mount_change, unmount};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
+use crate::process::{self, Process};
 use crate::{Error, Netlink, Result};
 
 /// Where named namespaces live; the same folder that `ip netns` uses.
@@ -173,6 +174,39 @@ impl Namespace {
                     errno,
                 )
             })
+    }
+
+    /// Whether both are handles of one namespace.
+    pub fn is(&self, other: &Self) -> Result<bool> {
+        Ok(self.identity()? == other.identity()?)
+    }
+
+    /// The processes that are in it now; those of nested pid namespaces are among them.
+    pub fn processes(&self) -> Result<Vec<Process>> {
+        let own = self.identity()?;
+        let here = |pid: u32| {
+            let seen = stat(format!("/proc/{pid}/ns/net"));
+            seen.is_ok_and(|seen| (seen.st_dev, seen.st_ino) == own)
+        };
+        let mut processes = Vec::new();
+        for pid in process::pids()?.into_iter().filter(|pid| here(*pid)) {
+            match Process::open(pid) {
+                // Looked at again, so that a number used anew cannot slip in.
+                Ok(process) if here(pid) => processes.push(process),
+                Err(error) if here(pid) => return Err(error),
+                // It has ended meanwhile.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(processes)
+    }
+
+    fn identity(&self) -> Result<(u64, u64)> {
+        let seen = fstat(&self.handle).map_err(|errno| {
+            let what = format!("cannot examine network namespace {}", self.name);
+            Error::new(what, errno)
+        })?;
+        Ok((seen.st_dev, seen.st_ino))
     }
 
     /// A TCP socket of the namespace, fit for `address`, not yet bound or connected.

@@ -127,6 +127,17 @@ impl AsFd for Process {
     }
 }
 
+/// The numbers of all processes that run now.
+pub fn pids() -> Result<Vec<u32>> {
+    let fail = |error| Error::new("cannot list processes", error);
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc").map_err(fail)? {
+        let name = entry.map_err(fail)?.file_name();
+        pids.extend(name.to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
+    Ok(pids)
+}
+
 /// The signals that are known by name.
 const SIGNALS: [(&str, Signal); 20] = [
     ("SIGHUP", Signal::HUP),

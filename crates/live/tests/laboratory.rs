@@ -142,6 +142,9 @@ fn it_is_taken_apart_whatever_its_topology_says() {
         return;
     };
     let mut container = stand_in(&bed.laboratory.mark("gone-1"));
+    let router = netns::open(&bed.laboratory.router("a-1")).expect("looked");
+    let program = || Command::new("sleep").arg("1000").spawn().expect("started");
+    let mut user = router.expect("there").run(program).expect("entered");
     let kept = bed.laboratory.state().join("topology.yaml");
     fs::write(kept, "kind: [").expect("broken");
     bed.laboratory.down().expect("it goes down");
@@ -149,6 +152,8 @@ fn it_is_taken_apart_whatever_its_topology_says() {
     assert_eq!(bed.laboratory.containers("gone-1"), [""; 0]);
     assert!(!netns::exists(&bed.laboratory.router("a-1")).expect("looked"));
     assert!(!container.wait().expect("reaped").success());
+    let ended = user.try_wait().expect("looked");
+    assert!(ended.is_some(), "it ran inside");
 }
 
 #[test]
