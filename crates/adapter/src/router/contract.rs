@@ -52,7 +52,19 @@ pub async fn check(ground: &impl Ground) {
     replaces_in_place(router, &wanted).await;
     names_what_is_absent(router, &wanted).await;
     mends_what_an_interface_took_along(ground, &wanted).await;
+    programs_again_what_was_removed_under_the_same_spec(router, &wanted).await;
     clears_by_a_spec_that_says_nothing(router).await;
+}
+
+/// A datapath that was deleted may come back as it was.
+async fn programs_again_what_was_removed_under_the_same_spec(
+    router: &impl Router,
+    wanted: &HostDatapathSpec,
+) {
+    for step in &difference(&nothing(), &read(router).await) {
+        apply(router, wanted, step).await;
+    }
+    settle(router, wanted).await;
 }
 
 /// A router whose datapath is gone is cleared by a spec in which everything is zero.
