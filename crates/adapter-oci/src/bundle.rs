@@ -104,6 +104,12 @@ pub(crate) fn check(spec: &ContainerSpec, image: &Config) -> Result<(), Error> {
             "neither execution.command nor the image names a program".to_owned(),
         ));
     }
+    let mut environment = spec.environment.iter();
+    if let Some((name, _)) = environment.find(|(_, value)| value.contains('\0')) {
+        return Err(invalid(format!(
+            "environment variable {name} holds a NUL byte, which no program can be given"
+        )));
+    }
     mounts::check(spec)
 }
 

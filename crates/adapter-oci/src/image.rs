@@ -9,7 +9,7 @@ mod store;
 mod unpack;
 mod user;
 
-pub(crate) use layout::{Layouts, Reference};
+pub(crate) use layout::{Image, Layouts, Reference};
 pub(crate) use root::Root;
 pub(crate) use store::{Store, make_targets};
 pub(crate) use user::User;

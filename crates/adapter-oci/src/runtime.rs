@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use crate::disk::{Folder, History, Journal, Record};
 use crate::host::{Host, OciConfig, key};
-use crate::image::{Layouts, Reference, Store};
+use crate::image::{Image, Layouts, Reference, Store};
 use crate::supervisor::{Supervisor, Wanted, blocking, remove_folder};
 use crate::{bundle, exec, logs};
 
@@ -170,11 +170,17 @@ impl OciRuntime {
         Ok(Existing::Yes)
     }
 
-    /// Writes a new container down; whatever happens from here on, it is made.
-    fn create(&self, id: &ContainerId, spec: &ContainerSpec) -> Result<(), Error> {
+    /// The image of a container that can be made, as far as can be known.
+    fn image(&self, spec: &ContainerSpec) -> Result<Image, Error> {
         let reference: Reference = spec.image.parse()?;
         let image = self.host.layouts.find(&reference)?;
         bundle::check(spec, &image.config)?;
+        Ok(image)
+    }
+
+    /// Writes a new container down; whatever happens from here on, it is made.
+    fn create(&self, id: &ContainerId, spec: &ContainerSpec) -> Result<(), Error> {
+        let image = self.image(spec)?;
         let files = spec.files_digest();
         let record = Record {
             id: id.clone(),
@@ -333,6 +339,10 @@ impl ContainerRuntime for OciRuntime {
         Ok(containers
             .get(id)
             .and_then(|container| container.seen.borrow().clone()))
+    }
+
+    async fn check(&self, spec: &ContainerSpec) -> Result<(), Error> {
+        self.image(spec).map(drop)
     }
 
     async fn ensure(&self, id: &ContainerId, spec: &ContainerSpec) -> Result<(), Error> {

@@ -139,12 +139,7 @@ impl SimContainers {
         id: &ContainerId,
         spec: &ContainerSpec,
     ) -> Result<(), Error> {
-        if spec.image.starts_with("layout:absent") {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                format!("cannot find image {}", spec.image),
-            ));
-        }
+        check(spec)?;
         let done = Instant::now() + START;
         let names = spec
             .interfaces
@@ -179,6 +174,15 @@ impl SimContainers {
         container.spec = spec.clone();
         Ok(())
     }
+}
+
+/// Refuses what can never run.
+fn check(spec: &ContainerSpec) -> Result<(), Error> {
+    if spec.image.starts_with("layout:absent") {
+        let what = format!("cannot find image {}", spec.image);
+        return Err(Error::new(ErrorKind::NotFound, what));
+    }
+    Ok(())
 }
 
 /// Which files are in force after these were given.
@@ -261,6 +265,11 @@ impl ContainerRuntime for SimContainers {
         };
         self.call(format!("find container {id}"), Effect::Read, find)
             .await
+    }
+
+    async fn check(&self, spec: &ContainerSpec) -> Result<(), Error> {
+        let what = format!("check a container of {}", spec.image);
+        self.call(what, Effect::Read, |_| check(spec)).await?
     }
 
     async fn ensure(&self, id: &ContainerId, spec: &ContainerSpec) -> Result<(), Error> {

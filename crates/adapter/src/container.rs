@@ -29,6 +29,10 @@ pub trait ContainerRuntime: Send + Sync + 'static {
         id: &ContainerId,
     ) -> impl Future<Output = Result<Option<ContainerState>, Error>> + Send;
 
+    /// Refuses what can be known never to run, as `ensure` does, and touches nothing: whoever replaces a container asks
+    /// before removing what runs.
+    fn check(&self, spec: &ContainerSpec) -> impl Future<Output = Result<(), Error>> + Send;
+
     /// Makes a container run as specified. If one with another [`ContainerSpec::digest`] exists, it must be removed first:
     /// that is `Conflict`. One that runs already and only differs in files is given these as `on_change` says; with
     /// `Restart` its program is started anew, while its namespace and interfaces stay.

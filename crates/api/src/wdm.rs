@@ -11,7 +11,8 @@ pub use configuration::{
 };
 pub use exec::ExecFrame;
 pub use execution::{
-    Artefact, ArtefactForm, Execution, Port, Probe, ProbeAction, Protocol, Stop, WritablePath,
+    Artefact, ArtefactForm, Execution, Port, Probe, ProbeAction, Protocol, SIGNAL, Stop,
+    WritablePath,
 };
 pub use instance::{
     Instance, InstanceConfiguration, InstanceInterface, InstanceSpec, InstanceStatus,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use adapter::{ContainerId, ContainerPhase, ContainerRuntime, ContainerSpec, ContainerState};
 use api::condition::condition;
 use api::wdm::{InstanceConfiguration, RefusedConfiguration};
-use api::{AVAILABLE, AvailableReason, Instance, Result, Truth};
+use api::{AVAILABLE, AvailableReason, Error, Instance, Result, Truth};
 use futures::StreamExt;
 use futures::stream::{BoxStream, select};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -38,7 +38,8 @@ pub enum ConfiguredReason {
     Applied,
     /// It is on its way into the container. If it stays so, look at `Ready`.
     Applying,
-    /// The program did not take it and runs on with the one before; the message says why. Correct the configuration.
+    /// The program did not take it, or cannot run with it, and runs on with the one before; the message says why. Correct
+    /// what the message names.
     Refused,
     /// A ConfigMap, a Secret or a key that it names is not there. Make it, or name another.
     Missing,
@@ -75,6 +76,8 @@ pub struct Observed {
     state: Option<ContainerState>,
     /// What should run, or what is missing to say so; not looked for while the Instance is being deleted.
     wanted: Option<Result<ContainerSpec, String>>,
+    /// Why what should run instead of the container cannot, as far as can be known before.
+    refused: Option<Error>,
 }
 
 /// One act on the container runtime.
@@ -124,16 +127,31 @@ impl<C: ContainerRuntime> Reconciler for InstanceReconciler<C> {
             return Ok(Observed {
                 state,
                 wanted: None,
+                refused: None,
             });
         }
         let read = self.references.read(&ctx.client(), instance).await?;
+        let wanted = container(instance, &read);
+        let refused = match (&wanted, &state) {
+            (Ok(wanted), Some(state)) if state.digest != wanted.digest() => {
+                self.containers.check(wanted).await.err()
+            }
+            _ => None,
+        };
         Ok(Observed {
             state,
-            wanted: Some(container(instance, &read)),
+            wanted: Some(wanted),
+            refused,
         })
     }
 
     fn plan(&self, _: &Instance, observed: &Observed) -> Plan<Step> {
+        if let Some(refused) = &observed.refused {
+            return Plan {
+                refused: Some(refused.clone()),
+                ..Plan::default()
+            };
+        }
         match (&observed.wanted, &observed.state) {
             (None, None) => Plan::default(),
             (None, Some(state)) => removal(state),
@@ -305,6 +323,10 @@ fn configured(observed: &Observed) -> Condition {
         }
         Some(Ok(wanted)) => wanted.files_digest(),
     };
+    if let Some(error) = &observed.refused {
+        let why = api::chain(error);
+        return condition(CONFIGURED, Truth::False, ConfiguredReason::Refused, why);
+    }
     let files = observed.state.as_ref().map(|state| &state.files);
     let refused = files
         .and_then(|files| files.refused.as_ref())
@@ -325,5 +347,76 @@ fn configured(observed: &Observed) -> Condition {
             ConfiguredReason::Applying,
             "the files are on their way",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adapter::FilesState;
+    use adapter_sim::SimContainers;
+    use api::ErrorKind;
+    use api::wdm::{Execution, OnChange};
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+
+    fn spec(image: &str) -> ContainerSpec {
+        ContainerSpec {
+            image: image.to_owned(),
+            execution: Execution::default(),
+            resources: api::Resources::default(),
+            environment: Default::default(),
+            files: Default::default(),
+            on_change: OnChange::default(),
+            interfaces: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_runs_is_not_removed_for_what_cannot_run() {
+        let runs = spec("layout:web");
+        let instance = serde_json::from_value(serde_json::json!({
+            "apiVersion": "groma.dev/v1alpha1", "kind": "Instance",
+            "metadata": {"name": "web-0", "namespace": "default"},
+            "spec": {"host": "mad-1", "workload": "web", "resources": {}, "interfaces": [],
+                "artefact": {"form": "container", "image": "layout:other"}},
+        }));
+        let instance: Instance = instance.expect("an instance");
+        let state = ContainerState {
+            phase: ContainerPhase::Running {
+                since: Timestamp::UNIX_EPOCH,
+            },
+            digest: runs.digest(),
+            image_digest: None,
+            ready: true,
+            restarts: 0,
+            last_exit: None,
+            files: FilesState {
+                applied: Some(runs.files_digest()),
+                refused: None,
+            },
+        };
+        let mut observed = Observed {
+            state: Some(state),
+            wanted: Some(Ok(spec("layout:other"))),
+            refused: None,
+        };
+        let reconciler = InstanceReconciler::new(Arc::new(SimContainers::new(Arc::default())));
+        let plan = reconciler.plan(&instance, &observed);
+        assert_eq!(plan.steps, [Step::Remove], "it can be replaced");
+        let why = Error::new(ErrorKind::Invalid, "memory is 1 byte");
+        observed.refused = Some(why);
+        let plan = reconciler.plan(&instance, &observed);
+        assert_eq!(plan.steps, []);
+        assert_eq!(
+            plan.refused.map(|error| error.what).as_deref(),
+            Some("memory is 1 byte")
+        );
+        let said = reconciler.report(&instance, &observed).conditions;
+        let said: Vec<_> = said
+            .iter()
+            .map(|it| (it.reason.as_str(), it.message.as_str()))
+            .collect();
+        assert_eq!(said, [("Serving", ""), ("Refused", "memory is 1 byte")]);
     }
 }

@@ -156,13 +156,24 @@ pub(crate) fn check(spec: &ContainerSpec) -> Result<(), Error> {
     for path in spec.files.keys() {
         let folder = Path::new(path).parent().unwrap_or(Path::new("/"));
         check_target("configuration.files", path, folder)?;
+        let mut above = folder.ancestors().filter_map(Path::to_str);
+        if let Some(file) = above.find(|above| spec.files.contains_key(*above)) {
+            return Err(invalid(format!(
+                "configuration.files: `{path}` lies below `{file}`, which is a file too; move one of them"
+            )));
+        }
     }
+    let folders = folders(spec.files.keys());
     for writable in &spec.execution.writable {
-        check_target(
-            "execution.writable",
-            &writable.path,
-            Path::new(&writable.path),
-        )?;
+        let path = Path::new(&writable.path);
+        check_target("execution.writable", &writable.path, path)?;
+        if let Some(folder) = folders.iter().find(|folder| path.starts_with(folder)) {
+            return Err(invalid(format!(
+                "execution.writable: `{}` lies in `{folder}`, which holds configuration.files and is read-only; move one \
+                 of them",
+                writable.path
+            )));
+        }
     }
     Ok(())
 }

@@ -177,6 +177,34 @@ fn what_cannot_run_is_refused_by_field() {
         |spec| spec.files = BTreeMap::from([("/x".into(), vec![])]),
         "configuration.files",
     );
+    refused(
+        |spec| {
+            spec.files.insert("/etc/web/a.conf/b".into(), vec![]);
+        },
+        "`/etc/web/a.conf/b` lies below `/etc/web/a.conf`",
+    );
+    refused(
+        |spec| {
+            spec.environment.insert("MODE".into(), "a\0b".into());
+        },
+        "environment variable MODE",
+    );
+    for path in ["/etc/web", "/etc/web/a.conf", "/etc/web/cache"] {
+        let mut spec = spec();
+        spec.execution.writable[0].path = path.into();
+        let error = check(&spec, &image()).expect_err(path);
+        assert!(error.what.contains("lies in `/etc/web`"), "{error}");
+    }
     check(&spec(), &image()).expect("a good one");
     check(&spec(), &Config::default()).expect_err("no program");
+}
+
+#[test]
+fn every_signal_of_the_schema_can_be_sent() {
+    let names = api::wdm::SIGNAL
+        .trim_start_matches("^SIG(")
+        .trim_end_matches(")$");
+    for name in names.split('|') {
+        known_signal("stop.signal", &format!("SIG{name}")).expect(name);
+    }
 }

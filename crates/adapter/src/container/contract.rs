@@ -18,8 +18,15 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Tries all that a runtime promises, on one without containers. The spec must be of a container that becomes ready, and
-/// must be runnable under any id.
+/// A configuration file of the containers that are tried.
+pub const FILE: &str = "/etc/contract/file";
+
+/// How the content of [`FILE`] begins that they must refuse.
+pub const INVALID: &str = "invalid";
+
+/// Tries all that a runtime promises, on one without containers. The spec must be of a container that becomes ready,
+/// unless [`FILE`] begins with [`INVALID`], and must be runnable under any id. Its image must not be `layout:absent`,
+/// which must not exist.
 ///
 /// # Panics
 ///
@@ -27,10 +34,12 @@ const LOOK: Duration = Duration::from_millis(20);
 pub async fn check(runtime: &impl ContainerRuntime, spec: &ContainerSpec) {
     assert_eq!(list(runtime).await, [], "it is empty at first");
     what_is_absent_is_no_error_to_find_or_remove(runtime).await;
+    refuses_what_can_never_run(runtime, spec).await;
     runs_what_is_ensured(runtime, spec).await;
     refuses_another_spec_until_the_first_is_gone(runtime, spec).await;
     an_id_with_another_uid_is_another_container(runtime, spec).await;
     gives_new_files_in_place(runtime, spec).await;
+    puts_refused_files_back(runtime, spec).await;
     tells_of_changes(runtime, spec).await;
     assert_eq!(list(runtime).await, [], "nothing is left");
 }
@@ -43,6 +52,22 @@ async fn what_is_absent_is_no_error_to_find_or_remove(runtime: &impl ContainerRu
     assert_eq!(kind(refused), Some(ErrorKind::NotFound));
     let refused = runtime.exec(&none, request()).await;
     assert_eq!(kind(refused), Some(ErrorKind::NotFound));
+}
+
+async fn refuses_what_can_never_run(runtime: &impl ContainerRuntime, spec: &ContainerSpec) {
+    runtime.check(spec).await.expect("it can run");
+    let absent = ContainerSpec {
+        image: "layout:absent".to_owned(),
+        ..spec.clone()
+    };
+    let a = id("a", "1");
+    for refused in [
+        runtime.check(&absent).await,
+        runtime.ensure(&a, &absent).await,
+    ] {
+        assert_eq!(kind(refused), Some(ErrorKind::NotFound));
+        assert_eq!(list(runtime).await, [], "nothing was made");
+    }
 }
 
 async fn runs_what_is_ensured(runtime: &impl ContainerRuntime, spec: &ContainerSpec) {
@@ -120,9 +145,7 @@ async fn gives_new_files_in_place(runtime: &impl ContainerRuntime, spec: &Contai
     let a = id("a", "1");
     ensure(runtime, &a, spec).await;
     ready(runtime, &a).await;
-    let mut next = spec.clone();
-    next.files
-        .insert("/etc/contract/file".to_owned(), b"good".to_vec());
+    let next = with_file(spec, "good");
     assert_eq!(spec.digest(), next.digest(), "files are not part of it");
     ensure(runtime, &a, &next).await;
     let applied = Some(next.files_digest());
@@ -131,6 +154,29 @@ async fn gives_new_files_in_place(runtime: &impl ContainerRuntime, spec: &Contai
     })
     .await;
     assert_eq!((state.restarts, state.files.refused), (0, None));
+    remove(runtime, &a).await;
+}
+
+async fn puts_refused_files_back(runtime: &impl ContainerRuntime, spec: &ContainerSpec) {
+    let a = id("a", "1");
+    let good = with_file(spec, "good");
+    ensure(runtime, &a, &good).await;
+    ready(runtime, &a).await;
+    let bad = with_file(spec, INVALID);
+    ensure(runtime, &a, &bad).await;
+    let state = until(runtime, &a, |state| {
+        state.ready && state.files.refused.is_some()
+    })
+    .await;
+    assert_eq!(state.files.applied, Some(good.files_digest()));
+    let refused = state.files.refused.expect("refused");
+    assert_eq!(refused.digest, bad.files_digest());
+    assert!(!refused.why.is_empty(), "it is told why");
+    ensure(runtime, &a, &good).await;
+    until(runtime, &a, |state| {
+        state.ready && state.files.refused.is_none()
+    })
+    .await;
     remove(runtime, &a).await;
 }
 
@@ -190,6 +236,13 @@ async fn remove(runtime: &impl ContainerRuntime, id: &ContainerId) {
 
 fn kind<T>(outcome: Result<T, Error>) -> Option<ErrorKind> {
     outcome.err().map(|error| error.kind)
+}
+
+fn with_file(spec: &ContainerSpec, content: &str) -> ContainerSpec {
+    let mut spec = spec.clone();
+    let content = content.as_bytes().to_vec();
+    spec.files.insert(FILE.to_owned(), content);
+    spec
 }
 
 /// A program that most images have; where it is missing, its status says so.

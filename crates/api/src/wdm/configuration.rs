@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::wdm::execution::{PATH_PART, SIGNAL};
+
 /// Files and environment, and how a change reaches a running instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -35,8 +37,9 @@ pub struct EnvVar {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigFile {
-    /// Where it appears; absolute. Its folder holds configuration files only.
-    #[schemars(regex(pattern = r"^/[^\x00]+/[^/\x00]+$"))]
+    /// Where it appears: absolute, in a folder other than `/`, without `.`, `..` or empty parts. Its folder holds
+    /// configuration files only.
+    #[schemars(regex(pattern = format!("^({PATH_PART}){{2,}}$")))]
     pub path: String,
     /// Its content.
     pub content: Value,
@@ -111,7 +114,7 @@ pub enum OnChange {
     #[serde(rename_all = "camelCase")]
     Signal {
         /// The signal, for example `SIGHUP`.
-        #[schemars(regex(pattern = r"^SIG[A-Z0-9]{1,8}$"))]
+        #[schemars(regex(pattern = SIGNAL))]
         signal: String,
     },
     /// A POST is sent. It is refused when the answer is no 2xx, or the instance ends or is not ready again in time.

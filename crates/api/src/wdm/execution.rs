@@ -6,6 +6,16 @@ use serde::{Deserialize, Serialize};
 use crate::quantity::Quantity;
 use crate::units::Seconds;
 
+/// Signals that mean something to a program which handles them, and those that end it.
+pub const SIGNAL: &str =
+    "^SIG(HUP|INT|QUIT|ABRT|KILL|USR1|USR2|PIPE|ALRM|TERM|CONT|URG|WINCH|PWR)$";
+
+/// One part of an absolute path: not empty, not `.`, not `..`.
+pub(super) const PATH_PART: &str = r"/([^/.\x00][^/\x00]*|\.[^/.\x00][^/\x00]*|\.\.[^/\x00]+)";
+
+/// What the system can hand to a program.
+const ARGUMENT: &str = r"^[^\x00]*$";
+
 /// Something that can be run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -38,9 +48,11 @@ pub enum ArtefactForm {
 pub struct Execution {
     /// The program; the image's own when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(regex(pattern = ARGUMENT)))]
     pub command: Vec<String>,
     /// Its arguments; the image's own when empty and `command` is empty too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(regex(pattern = ARGUMENT)))]
     pub arguments: Vec<String>,
     /// Linux capabilities that it keeps (`CAP_NET_ADMIN`); all others are dropped. Only `CAP_NET_ADMIN`, `CAP_NET_RAW`,
     /// `CAP_NET_BIND_SERVICE`, `CAP_CHOWN`, `CAP_SETUID`, `CAP_SETGID`, `CAP_KILL` and `CAP_DAC_OVERRIDE` are allowed.
@@ -68,8 +80,8 @@ pub struct Execution {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WritablePath {
-    /// Where it is; absolute.
-    #[schemars(regex(pattern = r"^/[^\x00]+$"))]
+    /// Where it is: absolute, without `.`, `..` or empty parts.
+    #[schemars(regex(pattern = format!("^({PATH_PART})+$")))]
     pub path: String,
     /// The most bytes it takes.
     pub size: Quantity,
@@ -129,6 +141,7 @@ pub enum ProbeAction {
     #[serde(rename_all = "camelCase")]
     Exec {
         /// The program and its arguments.
+        #[schemars(inner(regex(pattern = ARGUMENT)))]
         command: Vec<String>,
     },
 }
@@ -139,7 +152,7 @@ pub enum ProbeAction {
 pub struct Stop {
     /// The signal; the image's own, or SIGTERM, when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^SIG[A-Z0-9]{1,8}$"))]
+    #[schemars(regex(pattern = SIGNAL))]
     pub signal: Option<String>,
     /// After this time it is killed.
     #[serde(default = "grace")]
