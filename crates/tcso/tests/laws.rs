@@ -8,7 +8,7 @@ use adapter::faults::{Faults, World};
 use api::condition::condition;
 use api::tcso::ServiceSpec;
 use api::{
-    AVAILABLE, Network, NetworkDomain, READY, Result, Service, ServiceFunctionChain, Truth,
+    AVAILABLE, Network, NetworkDomain, READY, Result, Service, ServiceFunctionChain, Site, Truth,
     Workload, crds,
 };
 use apiserver::{Change, Server};
@@ -83,6 +83,15 @@ fn domain() -> Value {
     applied(&domain)
 }
 
+fn site() -> Value {
+    let site: Site = serde_json::from_value(json!({
+        "apiVersion": "groma.dev/v1alpha1", "kind": "Site", "metadata": {"name": "mad"},
+        "spec": {"provider": "own", "region": "centre", "country": "ES", "tier": "edge"}
+    }))
+    .expect("a site");
+    applied(&site)
+}
+
 fn service(functions: &[&str], replicas: u32) -> Value {
     let artefact = json!({"form": "container", "image": "layout:web"});
     let component = |name: &str, function: bool, depends_on: &[&str]| {
@@ -109,6 +118,7 @@ fn service(functions: &[&str], replicas: u32) -> Value {
 #[tokio::test(start_paused = true)]
 async fn a_service_whose_domain_goes_first_keeps_the_laws() {
     let case = Case {
+        fixtures: vec![site()],
         objects: vec![domain(), service(&["firewall"], 1)],
         edits: vec![service(&["firewall"], 2)],
         ..Case::new(crds(), Empty::default, build)
@@ -119,7 +129,7 @@ async fn a_service_whose_domain_goes_first_keeps_the_laws() {
 #[tokio::test(start_paused = true)]
 async fn services_keep_the_laws_while_components_come_and_go() {
     let case = Case {
-        fixtures: vec![domain()],
+        fixtures: vec![domain(), site()],
         objects: vec![service(&["firewall", "limiter"], 1)],
         edits: vec![service(&["firewall"], 2)],
         ..Case::new(crds(), Empty::default, build)
@@ -144,6 +154,7 @@ async fn post(client: &Client, object: Value) {
     let object: DynamicObject = serde_json::from_value(object).expect("an object");
     let resource = match object.types.as_ref().map(|types| types.kind.as_str()) {
         Some("Service") => ApiResource::erase::<Service>(&()),
+        Some("Site") => ApiResource::erase::<Site>(&()),
         _ => ApiResource::erase::<NetworkDomain>(&()),
     };
     let api: Api<DynamicObject> = match object.metadata.namespace.as_deref() {
@@ -162,6 +173,7 @@ async fn a_service_goes_in_reverse() {
     let runtime = build(Runtime::new(client.clone(), clock), &Empty::default());
     let _task = spawn(runtime.run(std::future::pending()));
     post(&client, domain()).await;
+    post(&client, site()).await;
     post(&client, service(&["firewall", "limiter"], 1)).await;
     let services: Api<Service> = Api::namespaced(client.clone(), "default");
     let ready = |service: &Service| {
