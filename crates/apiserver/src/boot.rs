@@ -36,6 +36,7 @@ fn ensure_namespace(server: &Server, name: &str) -> Result<(), Failure> {
         resource,
         version,
         validation: FieldValidation::Ignore,
+        by: None,
     };
     let decide = |old: Option<&Arc<Object>>| match old {
         // A user's namespace is left as it is.

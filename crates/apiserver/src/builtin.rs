@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::convert;
 use crate::failure::Cause;
+use crate::ownership::Shape;
 use crate::resource::{Conversion, Home, Resource, Traits, Typed, Version};
 
 /// Fields of an Event as stored (core/v1) and as served in `events.k8s.io/v1`.
@@ -66,6 +67,7 @@ struct Builtin {
     namespaced: bool,
     status: bool,
     selectable: Vec<String>,
+    shape: Shape,
     traits: Traits,
 }
 
@@ -89,6 +91,7 @@ impl Builtin {
             namespaced: true,
             status: false,
             selectable: Vec::new(),
+            shape: Shape::unknown_object(),
             traits,
         }
     }
@@ -97,6 +100,7 @@ impl Builtin {
         let version = Version {
             name: "v1".to_owned(),
             schema: None,
+            shape: self.shape,
             open_api: None,
             columns: Vec::new(),
             selectable: self.selectable,
@@ -135,13 +139,28 @@ fn namespaces() -> Resource {
     builtin.namespaced = false;
     builtin.status = true;
     builtin.selectable = vec!["status.phase".to_owned()];
+    let conditions = Shape::Items(vec![("type".to_owned(), None)], Box::new(Shape::named([])));
+    builtin.shape = Shape::object([
+        ("spec", Shape::named([])),
+        ("status", Shape::named([("conditions", conditions)])),
+    ]);
+    builtin.traits.blank = &["spec", "status"];
     builtin.resource()
 }
 
 fn maps() -> Resource {
     let mut builtin = Builtin::core("configmaps", "ConfigMap", &["cm"], typed::<ConfigMap>);
     builtin.traits.fixed = Some(fixed_data);
+    builtin.shape = data_shape();
     builtin.resource()
+}
+
+/// ConfigMaps and Secrets are owned key by key.
+fn data_shape() -> Shape {
+    Shape::object([
+        ("binaryData", Shape::map(Shape::Leaf)),
+        ("data", Shape::map(Shape::Leaf)),
+    ])
 }
 
 /// What was once declared immutable stays so, and as it is.
@@ -165,6 +184,7 @@ fn secrets() -> Resource {
     let mut builtin = Builtin::core("secrets", "Secret", &[], typed::<Secret>);
     builtin.traits.complete = Some(complete_secret);
     builtin.traits.fixed = Some(fixed_secret);
+    builtin.shape = data_shape();
     builtin.resource()
 }
 
@@ -205,6 +225,8 @@ fn complete_secret(secret: &mut Value, old: Option<&Value>) {
 fn events() -> Resource {
     let mut builtin = Builtin::core("events", "Event", &["ev"], typed::<Event>);
     builtin.traits.create_on_update = true;
+    builtin.traits.blank = &["source"];
+    builtin.shape = Shape::object([("series", Shape::named([])), ("source", Shape::named([]))]);
     builtin.selectable = EVENT_SELECTABLE
         .iter()
         .map(|path| (*path).to_owned())
@@ -219,6 +241,11 @@ fn new_events() -> Resource {
     resource.traits.typed = Some(typed::<k8s_openapi::api::events::v1::Event>);
     let version = &mut resource.versions[0];
     version.conversion = Conversion::Rename(EVENT_FIELDS);
+    version.shape = Shape::object([
+        ("deprecatedSource", Shape::named([])),
+        ("series", Shape::named([])),
+    ]);
+    resource.traits.blank = &["deprecatedSource"];
     for path in &mut version.selectable {
         *path = convert::served_path(version.conversion, path);
     }
@@ -229,6 +256,8 @@ fn leases() -> Resource {
     let mut builtin = Builtin::core("leases", "Lease", &[], typed::<Lease>);
     builtin.group = "coordination.k8s.io";
     builtin.traits.unconditional_update = false;
+    builtin.traits.blank = &["spec"];
+    builtin.shape = Shape::object([("spec", Shape::named([]))]);
     builtin.traits.create_on_update = true;
     builtin.resource()
 }

@@ -42,6 +42,20 @@ pub(crate) fn checked(
     Ok((value, repeated))
 }
 
+/// What somebody applies: YAML, of which JSON is a part.
+pub(crate) fn configuration(
+    body: &Bytes,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), Failure> {
+    if body.trim_ascii_start().starts_with(b"{") {
+        return checked(body, validation);
+    }
+    let refuse = |why| Failure::bad_request(format!("error decoding YAML: {why}"));
+    let text = std::str::from_utf8(body).map_err(|error| refuse(error.to_string()))?;
+    let value = serde_saphyr::from_str(text).map_err(|error| refuse(error.to_string()))?;
+    Ok((value, Vec::new()))
+}
+
 /// Refuses bodies that are not JSON.
 pub(crate) fn refuse_foreign(headers: &HeaderMap) -> Result<(), Failure> {
     let given = content_type(headers);

@@ -1,5 +1,6 @@
 //! Writing from within the process at once, as tests that play a user do: the rules of a request without its way.
 
+use http::HeaderMap;
 use serde_json::Value;
 
 use crate::access::Identity;
@@ -25,11 +26,7 @@ impl Server {
     pub fn apply(&self, object: &Value) -> Result<Value, Failure> {
         let request = self.direct_request(object, Verb::Patch)?;
         let author = Identity::Admin(USER.to_owned());
-        let writing = Writing {
-            server: self,
-            request: &request,
-            author: &author,
-        };
+        let writing = Writing::new(self, &request, &author, &HeaderMap::new());
         let mut object = object.clone();
         writing.place(&mut object)?;
         let merge = Patch::Merge(object.clone());
@@ -65,11 +62,7 @@ impl Server {
     fn delete_as(&self, object: &Value, options: &DeleteOptions) -> Result<(), Failure> {
         let request = self.direct_request(object, Verb::Delete)?;
         let author = Identity::Admin(USER.to_owned());
-        let writing = Writing {
-            server: self,
-            request: &request,
-            author: &author,
-        };
+        let writing = Writing::new(self, &request, &author, &HeaderMap::new());
         let key = request.resource.key(&request.namespace, &request.name);
         writing.delete_one(&key, options).map(drop)
     }

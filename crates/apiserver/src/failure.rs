@@ -2,10 +2,12 @@
 //!
 //! The texts follow `k8s.io/apimachinery/pkg/api/errors`, because kubectl prints them and controllers match on reasons.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use crate::ownership::Conflict;
 use crate::resource::Resource;
 
 /// A refused request.
@@ -80,6 +82,41 @@ impl Failure {
         let subject = resource.qualified();
         let message = format!("Operation cannot be fulfilled on {subject} {name:?}: {why}");
         Self::about(409, "Conflict", message, resource, name)
+    }
+
+    /// 409: others own what somebody would apply.
+    #[must_use]
+    pub(crate) fn apply_conflict(conflicts: &[Conflict]) -> Self {
+        let cause = |conflict: &Conflict| Cause {
+            reason: "FieldManagerConflict",
+            field: conflict.path.clone(),
+            message: format!("conflict with {}", conflict.manager),
+        };
+        let told = match conflicts {
+            [one] => format!("1 conflict: conflict with {}: {}", one.manager, one.path),
+            many => {
+                let mut paths: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+                for conflict in many {
+                    paths
+                        .entry(&conflict.manager)
+                        .or_default()
+                        .push(&conflict.path);
+                }
+                let lines = paths.into_iter().flat_map(|(manager, paths)| {
+                    let paths = paths.into_iter().map(|path| format!("- {path}"));
+                    std::iter::once(format!("conflicts with {manager}:")).chain(paths)
+                });
+                let lines: Vec<String> = lines.collect();
+                format!("{} conflicts: {}", many.len(), lines.join("\n"))
+            }
+        };
+        let mut failure = Self::new(409, "Conflict", format!("Apply failed with {told}"));
+        let causes = conflicts
+            .iter()
+            .map(|conflict| cause(conflict).json())
+            .collect();
+        failure.details.insert("causes".to_owned(), causes);
+        failure
     }
 
     /// 409: the version sent is not the current one.

@@ -33,6 +33,7 @@ mod nonresource;
 mod object;
 mod openapi;
 mod options;
+mod ownership;
 mod patch;
 mod private_file;
 mod query;

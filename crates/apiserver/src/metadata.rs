@@ -6,17 +6,17 @@ use serde_json::{Map, Value};
 
 use crate::decode::lost;
 use crate::failure::Cause;
-use crate::names;
 use crate::object::{finalizers, is_deleting, meta, meta_mut};
 use crate::resource::Resource;
+use crate::{names, ownership};
 
 /// Longest text of all annotations together, in bytes.
 const ANNOTATION_BYTES_MAX: usize = 256 * 1024;
 /// Most finalizers, and most owners, of one object.
 const LIST_ITEMS_MAX: usize = 256;
 
-/// Fields that clients may send and that are not kept.
-const UNUSED: &[&str] = &["managedFields", "selfLink"];
+/// A field that clients may send and that is not kept.
+const UNUSED: &str = "selfLink";
 
 /// Fields that only the server writes: an update keeps them as they are.
 const SERVER_FIELDS: &[&str] = &[
@@ -41,7 +41,9 @@ pub(crate) fn normalise(value: &mut Value) -> Result<Vec<String>, String> {
     let mut unknown = Vec::new();
     lost(&given, &plain, "metadata", &mut unknown);
     if let Some(fields) = plain.as_object_mut() {
-        fields.retain(|name, field| !UNUSED.contains(&name.as_str()) && !is_empty(field));
+        // An empty list of managers says something: that nobody owns anything.
+        fields
+            .retain(|name, field| name != UNUSED && (name == ownership::FIELD || !is_empty(field)));
     }
     *meta_mut(value) = plain.as_object().cloned().unwrap_or_default();
     Ok(unknown)

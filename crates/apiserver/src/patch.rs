@@ -1,7 +1,7 @@
 //! Patches: changes that are sent instead of a whole object.
 //!
-//! JSON patch (RFC 6902), merge patch (RFC 7386), and for built-in types strategic merge patch. Server-side apply is
-//! refused with a clear answer.
+//! JSON patch (RFC 6902), merge patch (RFC 7386), and for built-in types strategic merge patch. Server-side apply comes as a
+//! patch too, and is another thing: see [`crate::ownership`].
 
 mod operations;
 mod strategic;
@@ -87,6 +87,11 @@ impl Patch {
     }
 }
 
+/// Whether the body is a configuration to apply.
+pub(crate) fn applies(headers: &HeaderMap) -> bool {
+    decode::content_type(headers) == APPLY
+}
+
 impl Form {
     fn of(headers: &HeaderMap, resource: &Resource) -> Result<Self, Failure> {
         match decode::content_type(headers) {
@@ -94,11 +99,6 @@ impl Form {
             MERGE => Ok(Self::Merge),
             // Kubernetes too knows merge keys only of types that it was built with.
             STRATEGIC if resource.is_built_in() => Ok(Self::Strategic),
-            APPLY | "application/apply-patch+cbor" => {
-                Err(Failure::unsupported_media_type(format!(
-                    "server-side apply is not served yet; use {JSON} or {MERGE}, or kubectl apply without --server-side"
-                )))
-            }
             other => {
                 let strategic = if resource.is_built_in() {
                     format!(", {STRATEGIC}")
@@ -107,7 +107,7 @@ impl Form {
                 };
                 let message = format!(
                     "the body of the request was in an unknown format - accepted media types include: \
-                     {JSON}, {MERGE}{strategic}, not {other:?}"
+                     {JSON}, {MERGE}{strategic}, {APPLY}, not {other:?}"
                 );
                 Err(Failure::unsupported_media_type(message))
             }

@@ -3,8 +3,7 @@
 //! Kubernetes ignores a parameter that it does not know, and all but one of those that are given twice. Here a client
 //! that asks for something gets it or hears why not, because a silently dropped `dryRun` deletes real things.
 //! What clients of Kubernetes send although it changes nothing is taken all the same: `timeout` and `timeoutSeconds` of
-//! what is answered at once, `gracePeriodSeconds` of what ends at once, `fieldManager` without managed fields, `limit`
-//! of a watch, and `allowWatchBookmarks` of a list.
+//! what is answered at once, `gracePeriodSeconds` of what ends at once, `limit` of a watch, and `allowWatchBookmarks` of a list.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -41,6 +40,8 @@ const LIST: &[&str] = &[
 /// What chooses the objects of a collection that are deleted, in pages if asked.
 const CHOICE: &[&str] = &["continue", "fieldSelector", "labelSelector", "limit"];
 const WRITE: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];
+/// Only when a configuration is applied.
+const PATCH: &[&str] = &["force"];
 const DELETE: &[&str] = &[
     "dryRun",
     "gracePeriodSeconds",
@@ -77,6 +78,10 @@ pub struct Query {
     pub dry_run: bool,
     /// What to do about unknown and repeated fields.
     pub field_validation: FieldValidation,
+    /// Who writes; empty for the client's program.
+    pub field_manager: String,
+    /// Take what others own; only when applying.
+    pub force: Option<bool>,
     /// What becomes of dependents.
     pub propagation: Option<Propagation>,
     /// How much of an object a row of a table carries.
@@ -132,6 +137,7 @@ pub(crate) enum Allowed {
     Get,
     List,
     Write,
+    Patch,
     Delete,
     DeleteMany,
     Document,
@@ -182,7 +188,8 @@ impl Query {
             "fieldSelector" => self.field_selector = value.to_owned(),
             "timeoutSeconds" => self.timeout = timeout(value)?,
             "dryRun" => self.dry_run = dry_run(value)?,
-            "fieldManager" => field_manager(value)?,
+            "fieldManager" => self.field_manager = field_manager(value)?,
+            "force" => self.force = Some(truth(value)?),
             "fieldValidation" => self.field_validation = field_validation(value)?,
             "propagationPolicy" => self.propagation = Some(propagation(value)?),
             "orphanDependents" => self.propagation = Some(orphan(truth(value)?)),
@@ -244,6 +251,7 @@ impl Allowed {
             Self::Get => &[ANY, GET],
             Self::List => &[ANY, LIST],
             Self::Write => &[ANY, WRITE],
+            Self::Patch => &[ANY, WRITE, PATCH],
             Self::Delete => &[ANY, DELETE],
             Self::DeleteMany => &[ANY, CHOICE, DELETE],
             Self::Document => &[ANY, DOCUMENT],
@@ -296,13 +304,13 @@ fn dry_run(value: &str) -> Result<bool, String> {
     }
 }
 
-fn field_manager(value: &str) -> Result<(), String> {
+fn field_manager(value: &str) -> Result<String, String> {
     if value.len() > FIELD_MANAGER_CHARS_MAX || value.chars().any(char::is_control) {
         return Err(format!(
             "must be at most {FIELD_MANAGER_CHARS_MAX} printable characters"
         ));
     }
-    Ok(())
+    Ok(value.to_owned())
 }
 
 fn field_validation(value: &str) -> Result<FieldValidation, String> {
@@ -358,8 +366,8 @@ mod tests {
 
     #[test]
     fn every_allowed_parameter_means_something_or_is_known_to_mean_nothing() {
-        let nothing = ["fieldManager", "gracePeriodSeconds", "hash", "timeout"];
-        for name in [ANY, DOCUMENT, GET, LIST, CHOICE, WRITE, DELETE].concat() {
+        let nothing = ["gracePeriodSeconds", "hash", "timeout"];
+        for name in [ANY, DOCUMENT, GET, LIST, CHOICE, WRITE, PATCH, DELETE].concat() {
             let values = ["true", "5", "All", "Exact", "Strict", "Orphan", "Object"];
             let mut taken = values.into_iter().filter_map(|value| {
                 let mut query = Query::default();
@@ -383,6 +391,7 @@ mod tests {
             ),
             ("dryRun=All", Allowed::Get),
             ("force=true", Allowed::Write),
+            ("force=perhaps", Allowed::Patch),
             ("dryRun=some", Allowed::Write),
             ("fieldValidation=maybe", Allowed::Write),
             ("resourceVersion=abc", Allowed::List),

@@ -88,7 +88,8 @@ impl Verb {
         match self {
             Self::Get => Allowed::Get,
             Self::List | Self::Watch => Allowed::List,
-            Self::Create | Self::Update | Self::Patch => Allowed::Write,
+            Self::Create | Self::Update => Allowed::Write,
+            Self::Patch => Allowed::Patch,
             Self::Delete => Allowed::Delete,
             Self::DeleteCollection => Allowed::DeleteMany,
         }

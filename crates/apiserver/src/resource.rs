@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::failure::Cause;
 use crate::object::Key;
+use crate::ownership::Shape;
 use crate::schema::Schema;
 
 /// One plural name in one group.
@@ -57,6 +58,8 @@ pub struct Version {
     pub name: String,
     /// The structural schema; `None` for built-in types, which are checked by their Rust types.
     pub schema: Option<Schema>,
+    /// How the values of its objects are owned.
+    pub(crate) shape: Shape,
     /// The schema as it was given, for OpenAPI.
     pub open_api: Option<Value>,
     /// Columns that `kubectl get` shows.
@@ -104,6 +107,8 @@ pub struct Traits {
     pub fixed: Option<Fixed>,
     /// The Rust type of a built-in, in place of a schema.
     pub typed: Option<Typed>,
+    /// Parts that are there, empty, before anybody has written them.
+    pub blank: &'static [&'static str],
 }
 
 impl Resource {
@@ -221,6 +226,9 @@ impl Version {
         let subresources = version.subresources.as_ref();
         Ok(Self {
             name: version.name.clone(),
+            shape: schema
+                .as_ref()
+                .map_or_else(Shape::unknown_object, Schema::shape),
             schema,
             open_api,
             columns: version

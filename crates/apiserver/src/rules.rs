@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::decode::lost;
 use crate::failure::{Cause, Failure};
 use crate::object::{OBJECT_BYTES_MAX, Object, json_bytes, meta, meta_mut, meta_text};
+use crate::ownership::{self, Forms, Managers, Writer};
 use crate::query::FieldValidation;
 use crate::request::Subresource;
 use crate::resource::{Resource, Version};
@@ -27,6 +28,18 @@ pub(crate) struct Frame<'a> {
     pub(crate) resource: &'a Resource,
     pub(crate) version: &'a Version,
     pub(crate) validation: FieldValidation,
+    /// Who changes it and when; `None` if the document itself says who owns what.
+    pub(crate) by: Option<By>,
+}
+
+/// Who changes an object in any other way than by applying, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct By {
+    pub(crate) writer: Writer,
+    /// RFC 3339, in seconds.
+    pub(crate) now: String,
+    /// Whether the document may say who owned what before.
+    pub(crate) may_disown: bool,
 }
 
 /// A decided document, with what the client should be warned of.
@@ -81,13 +94,61 @@ impl Frame<'_> {
         self.finish(value, Some(old), warnings)
     }
 
+    /// What somebody applies, in the form of an object that has only the fields which he names.
+    pub(crate) fn configuration(
+        &self,
+        mut value: Value,
+        subresource: Option<Subresource>,
+    ) -> Result<Admitted, Failure> {
+        let fields = value.as_object();
+        let fields =
+            fields.ok_or_else(|| Failure::bad_request("the body must be one JSON object"))?;
+        self.check_kind(fields.get("apiVersion"), fields.get("kind"))?;
+        if meta(&value).contains_key(ownership::FIELD) {
+            return Err(Failure::bad_request("metadata.managedFields must be nil"));
+        }
+        let mut unknown = metadata::normalise(&mut value).map_err(Failure::bad_request)?;
+        if let Some(schema) = &self.version.schema {
+            schema.prune(&mut value, &mut unknown);
+        }
+        if let Some(typed) = self.resource.traits.typed {
+            let read = typed(&value).map_err(|why| self.unreadable(&why))?;
+            lost(&value, &read, "", &mut unknown);
+        }
+        let warnings = self.judge(unknown)?;
+        match subresource {
+            Some(Subresource::Status) => {
+                let observed =
+                    |field: &str| !matches!(field, "apiVersion" | "kind" | "metadata" | "status");
+                let fields = value.as_object_mut().into_iter();
+                fields.for_each(|fields| fields.retain(|field, _| !observed(field)));
+            }
+            None if self.version.status => remove(&mut value, "status"),
+            None => {}
+        }
+        self.name(&mut value);
+        Ok(Admitted { value, warnings })
+    }
+
+    /// How it is owned.
+    pub(crate) fn forms(&self) -> Forms<'_> {
+        Forms {
+            resource: self.resource,
+            version: self.version,
+        }
+    }
+
     /// Takes everything from the previous state that this write may not touch.
     fn keep(&self, mut new: Value, old: &Object, subresource: Option<Subresource>) -> Value {
         match subresource {
             Some(Subresource::Status) => {
                 let status = new.get_mut("status").map(Value::take);
+                let owners = meta_mut(&mut new).remove(ownership::FIELD);
                 new = old.value.clone();
                 put(&mut new, "status", status);
+                if let (None, Some(owners)) = (&self.by, owners) {
+                    meta_mut(&mut new).insert(ownership::FIELD.to_owned(), owners);
+                }
             }
             None => {
                 metadata::keep_server_fields(&mut new, &old.value);
@@ -213,15 +274,11 @@ impl Frame<'_> {
         old: Option<&Object>,
         warnings: Vec<String>,
     ) -> Result<Admitted, Failure> {
-        put(
-            &mut value,
-            "apiVersion",
-            Some(self.resource.api_version(&self.version.name).into()),
-        );
-        put(&mut value, "kind", Some(self.resource.kind.clone().into()));
+        self.name(&mut value);
         if let Some(schema) = &self.version.schema {
             schema.fill(&mut value);
         }
+        self.own(&mut value, old);
         if let Some(old) = old {
             self.count_generation(&mut value, &old.value);
             if value == old.value {
@@ -244,6 +301,55 @@ impl Frame<'_> {
                 &causes,
             )),
         }
+    }
+
+    /// Writes down what it is.
+    fn name(&self, value: &mut Value) {
+        let api_version = self.resource.api_version(&self.version.name);
+        put(value, "apiVersion", Some(api_version.into()));
+        put(value, "kind", Some(self.resource.kind.clone().into()));
+    }
+
+    /// Writes down who owns what now, unless the document says it.
+    fn own(&self, value: &mut Value, old: Option<&Object>) {
+        let Some(By {
+            writer,
+            now,
+            may_disown,
+        }) = &self.by
+        else {
+            return;
+        };
+        let given = meta_mut(value).remove(ownership::FIELD);
+        let given = given.filter(|_| *may_disown);
+        let old = old.map(|old| &old.value);
+        let kept = old.and_then(|old| meta(old).get(ownership::FIELD));
+        if let Some(kept) = kept.filter(|kept| given.as_ref().is_none_or(|given| given == *kept)) {
+            meta_mut(value).insert(ownership::FIELD.to_owned(), kept.clone());
+            if old == Some(&*value) {
+                return;
+            }
+        }
+        let before = Managers::before(given.as_ref(), kept);
+        // Who changes what nobody owns does not own it either, as in Kubernetes.
+        if before.is_empty() && old.is_some() {
+            before.write(value);
+            return;
+        }
+        let blank = old
+            .is_none()
+            .then(|| ownership::blank(self.resource, self.version));
+        let old = old.or(blank.as_ref()).unwrap_or(&Value::Null);
+        let updated = ownership::updated(
+            self.forms(),
+            old,
+            value,
+            before.clone(),
+            writer.clone(),
+            now,
+        );
+        // What has no fields to own is refused by its schema.
+        updated.unwrap_or(before).write(value);
     }
 
     fn problems(&self, value: &Value, old: Option<&Object>) -> Vec<Cause> {
@@ -340,6 +446,7 @@ mod tests {
             resource: &resource,
             version: &resource.versions[0],
             validation: FieldValidation::Strict,
+            by: None,
         };
         let widget = |size: u32, finalizers: &[&str]| {
             json!({

@@ -22,6 +22,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use crate::failure::Cause;
+use crate::ownership::Shape;
 use crate::schema::format::Format;
 pub(crate) use crate::schema::prune::join;
 use crate::schema::rules::Rules;
@@ -45,6 +46,8 @@ pub struct Schema {
     additional: Additional,
     items: Option<Box<Schema>>,
     list: List,
+    /// An object that is owned as a whole.
+    atomic: bool,
     default: Option<Value>,
     limits: Limits,
     required: Vec<String>,
@@ -119,6 +122,48 @@ impl Schema {
         prune::root(self, value, unknown);
     }
 
+    /// How the values of objects with this schema are owned.
+    pub(crate) fn shape(&self) -> Shape {
+        match self.object_shape() {
+            Shape::Fields(fields, others) => Shape::Fields(Shape::whole(fields), others),
+            _ => Shape::unknown_object(),
+        }
+    }
+
+    fn part_shape(&self) -> Shape {
+        let is_object = !self.properties.is_empty() || self.preserve_unknown;
+        match self.kind {
+            _ if self.int_or_string || self.atomic => Shape::Leaf,
+            Some(Kind::Object) if self.embedded => self.shape(),
+            Some(Kind::Object) => self.object_shape(),
+            Some(Kind::Array) => self.list_shape(),
+            None if is_object => self.object_shape(),
+            _ => Shape::Leaf,
+        }
+    }
+
+    fn object_shape(&self) -> Shape {
+        let fields = self.properties.iter();
+        let fields = fields.map(|(name, schema)| (name.clone(), schema.part_shape()));
+        let others = match &self.additional {
+            Additional::Schema(schema) => schema.part_shape(),
+            Additional::Unknown | Additional::Any => Shape::Unknown,
+        };
+        Shape::Fields(fields.collect(), Box::new(others))
+    }
+
+    fn list_shape(&self) -> Shape {
+        match (&self.list, &self.items) {
+            (List::Set, _) => Shape::Set,
+            (List::Map(keys), Some(items)) => {
+                let default = |key: &String| items.properties.get(key)?.default.clone();
+                let keys = keys.iter().map(|key| (key.clone(), default(key)));
+                Shape::Items(keys.collect(), Box::new(items.part_shape()))
+            }
+            (List::Atomic | List::Map(_), _) => Shape::Leaf,
+        }
+    }
+
     /// Fills in defaults, drops nulls that mean nothing and writes whole numbers as such.
     pub(crate) fn fill(&self, value: &mut Value) {
         fill::fill(self, value);
@@ -180,6 +225,7 @@ impl Schema {
                 None => None,
             },
             list: List::parse(props, path)?,
+            atomic: props.x_kubernetes_map_type.as_deref() == Some("atomic"),
             default: props.default.as_ref().map(|default| default.0.clone()),
             limits: Limits::parse(props, path)?,
             required: props.required.clone().unwrap_or_default(),

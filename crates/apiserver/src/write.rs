@@ -13,10 +13,11 @@ use crate::engine::{Decided, Outcome};
 use crate::failure::Failure;
 use crate::object::{Key, Object, meta_mut, meta_text};
 use crate::options::DeleteOptions;
-use crate::patch::Patch;
+use crate::ownership::{self, Apply, Managers, Operation, Refused, Writer};
+use crate::patch::{self, Patch};
 use crate::render::Render;
 use crate::request::{Request, Subresource, Verb};
-use crate::rules::{Admitted, Frame, Stamp};
+use crate::rules::{Admitted, By, Frame, Stamp};
 use crate::server::Server;
 use crate::state::State;
 use crate::{convert, decode, list, namespace};
@@ -26,6 +27,8 @@ const NAMES_TRIED_MAX: usize = 8;
 /// Most `Warning` headers of one answer, and the longest text of one.
 const WARNINGS_MAX: usize = 32;
 const WARNING_CHARS_MAX: usize = 256;
+/// Longest name of who writes.
+const MANAGER_CHARS_MAX: usize = 128;
 
 /// Does what a changing request asks for.
 pub(crate) async fn write(
@@ -36,11 +39,7 @@ pub(crate) async fn write(
     body: Bytes,
 ) -> Result<Response<Body>, Failure> {
     let render = Render::of(server, request, headers)?;
-    let writing = Writing {
-        server,
-        request,
-        author,
-    };
+    let writing = Writing::new(server, request, author, headers);
     let answered = match request.verb {
         Verb::Delete => writing.delete(&render, headers, &body).await,
         Verb::DeleteCollection => writing.delete_many(&render, headers, &body).await,
@@ -61,17 +60,39 @@ pub(crate) struct Done {
 
 /// One changing request.
 pub(crate) struct Writing<'a> {
-    pub(crate) server: &'a Server,
-    pub(crate) request: &'a Request,
-    pub(crate) author: &'a Identity,
+    server: &'a Server,
+    request: &'a Request,
+    author: &'a Identity,
+    /// `None` if the written documents say themselves who owns what.
+    by: Option<By>,
 }
 
-impl Writing<'_> {
+impl<'a> Writing<'a> {
+    pub(crate) fn new(
+        server: &'a Server,
+        request: &'a Request,
+        author: &'a Identity,
+        headers: &HeaderMap,
+    ) -> Self {
+        let by = (!patch::applies(headers)).then(|| By {
+            writer: writer(request, headers, author, Operation::Update),
+            now: server.now(),
+            may_disown: matches!(author, Identity::Admin(_)),
+        });
+        Self {
+            server,
+            request,
+            author,
+            by,
+        }
+    }
+
     fn frame(&self) -> Frame<'_> {
         Frame {
             resource: &self.request.resource,
             version: self.request.served(),
             validation: self.request.query.field_validation,
+            by: self.by.clone(),
         }
     }
 
@@ -84,6 +105,7 @@ impl Writing<'_> {
         let (code, done) = match self.request.verb {
             Verb::Create => (201, self.create(headers, &body)?),
             Verb::Update => self.update(headers, &body)?,
+            Verb::Patch if self.by.is_none() => self.apply(headers, &body)?,
             Verb::Patch => (200, self.patch(headers, &body)?),
             _ => return Err(Failure::method_not_allowed()),
         };
@@ -199,6 +221,10 @@ impl Writing<'_> {
         let Request {
             resource, query, ..
         } = self.request;
+        if query.force.is_some() {
+            let why = "force: Forbidden: may not be specified for non-apply patch";
+            return Err(options_invalid(why));
+        }
         let (patch, warnings) = Patch::parse(headers, body, resource, query.field_validation)?;
         let patched = |old: &Value| {
             let mut value = patch.apply(old.clone())?;
@@ -208,6 +234,55 @@ impl Writing<'_> {
         let mut done = self.change(patched, true)?;
         done.warnings.splice(0..0, warnings);
         Ok(done)
+    }
+
+    /// Server-side apply: the object gets what the configuration says, and is made if it does not exist.
+    fn apply(&self, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Done), Failure> {
+        let Request {
+            query, subresource, ..
+        } = self.request;
+        if query.field_manager.is_empty() {
+            let why = "fieldManager: Required value: is required for apply patch";
+            return Err(options_invalid(why));
+        }
+        let apply = Apply {
+            writer: writer(self.request, headers, self.author, Operation::Apply),
+            force: query.force == Some(true),
+            now: self.server.now(),
+        };
+        let frame = self.frame();
+        let (mut config, mut warnings) = decode::configuration(body, query.field_validation)?;
+        self.place_named(&mut config)?;
+        let admitted = frame.configuration(config, *subresource)?;
+        warnings.extend(admitted.warnings);
+        let config = admitted.value;
+        let next = |live: &Value, managers: Managers| {
+            let applied = ownership::applied(frame.forms(), live, &config, managers, &apply);
+            let (mut value, managers) = applied.map_err(refused)?;
+            managers.write(&mut value);
+            Ok(value)
+        };
+        let (code, mut done) = loop {
+            let changed = self.change(
+                |live| next(live, Managers::of(live).unwrap_or_default()),
+                true,
+            );
+            match changed {
+                Err(missing) if missing.code == 404 && subresource.is_none() => {}
+                changed => break (200, changed?),
+            }
+            let mut first = config.clone();
+            ownership::first(frame.forms(), &config, &apply)
+                .map_err(refused)?
+                .write(&mut first);
+            match self.create_value(&first) {
+                // Somebody made it meanwhile.
+                Err(failure) if failure.reason == "AlreadyExists" => {}
+                created => break (201, created?),
+            }
+        };
+        done.warnings.splice(0..0, warnings);
+        Ok((code, done))
     }
 
     /// Makes the next state of the object from its current one.
@@ -353,6 +428,42 @@ impl Writing<'_> {
         }
         Ok(())
     }
+}
+
+/// Who writes: by the name that the client gives, that of its program, or its own.
+fn writer(
+    request: &Request,
+    headers: &HeaderMap,
+    author: &Identity,
+    operation: Operation,
+) -> Writer {
+    let program = headers
+        .get(header::USER_AGENT)
+        .and_then(|value| value.to_str().ok());
+    let program = program.and_then(|program| program.split('/').next());
+    let program = program.filter(|program| !program.is_empty());
+    let name = match request.query.field_manager.as_str() {
+        "" => program.map_or_else(|| author.user(), str::to_owned),
+        given => given.to_owned(),
+    };
+    Writer {
+        name: name.chars().take(MANAGER_CHARS_MAX).collect(),
+        operation,
+        api_version: request.resource.api_version(&request.version),
+        subresource: request.subresource.map_or("", Subresource::name).to_owned(),
+    }
+}
+
+fn refused(refused: Refused) -> Failure {
+    match refused {
+        Refused::Conflicts(conflicts) => Failure::apply_conflict(&conflicts),
+        Refused::Invalid(why) => Failure::bad_request(why),
+    }
+}
+
+fn options_invalid(why: &str) -> Failure {
+    let message = format!("PatchOptions.meta.k8s.io \"\" is invalid: {why}");
+    Failure::new(422, "Invalid", message)
 }
 
 /// What the next state means: nothing new, another state, or the end of an object that waited for its finalizers.

@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use crate::access::HOSTS_NAMESPACE;
 use crate::failure::Failure;
-use crate::list;
 use crate::object::{finalizers, meta, meta_mut, meta_text};
 use crate::request::{Request, Subresource, Verb};
 use crate::rules::put;
 use crate::selection::{FieldSelector, Selection};
 use crate::server::Server;
+use crate::{list, ownership};
 
 /// The group of the kinds that the rules name.
 const GROUP: &str = api::GROUP;
@@ -104,6 +104,8 @@ fn is_host(owner: &Value, host: &str) -> bool {
 /// what the Lease says.
 pub(super) fn may_change(request: &Request, old: &Value, new: &Value) -> bool {
     let whole = request.subresource.is_none();
+    // Who owns which field follows from the change itself.
+    let (old, new) = (&without_owners(old), &without_owners(new));
     match Subject::of(request) {
         Subject::Instance | Subject::HostDatapath if whole => {
             without_own_finalizer(request, old) == without_own_finalizer(request, new)
@@ -112,6 +114,12 @@ pub(super) fn may_change(request: &Request, old: &Value, new: &Value) -> bool {
         Subject::Lease => without_spec(old) == without_spec(new),
         Subject::Configuration(_) | Subject::Other => false,
     }
+}
+
+fn without_owners(object: &Value) -> Value {
+    let mut rest = object.clone();
+    meta_mut(&mut rest).remove(ownership::FIELD);
+    rest
 }
 
 /// The object as if its kind's owner, which runs with the agent, did not hold it.

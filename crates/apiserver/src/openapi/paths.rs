@@ -7,7 +7,8 @@ use crate::query::Allowed;
 use crate::resource::{Resource, Version};
 
 /// Types of patches that every resource takes.
-const PATCHES: [&str; 2] = [
+const PATCHES: [&str; 3] = [
+    "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
 ];
@@ -56,7 +57,7 @@ const UPDATE: Operation = Operation {
 const PATCH: Operation = Operation {
     method: "patch",
     action: "patch",
-    allowed: Allowed::Write,
+    allowed: Allowed::Patch,
     list: false,
 };
 const DELETE: Operation = Operation {

@@ -185,9 +185,10 @@ fn strategic_patches_merge_lists_by_key() {
 
 #[test]
 fn other_types_are_refused_by_name() {
-    let failure = apply(APPLY, json!({}), &json!({})).expect_err("not served");
+    let cbor = "application/apply-patch+cbor";
+    let failure = apply(cbor, json!({}), &json!({})).expect_err("not served");
     assert_eq!(failure.code, 415);
-    assert!(failure.message.contains("server-side apply"));
+    assert!(failure.message.contains(APPLY));
     let failure = apply("application/json", json!({}), &json!({})).expect_err("no patch");
     assert!(failure.message.contains(STRATEGIC));
 }

@@ -1,0 +1,362 @@
+//! Who owns which fields of an object (KEP-555, server-side apply): kept on every write, and asked by those who apply.
+//!
+//! Whoever changes a field owns it. Whoever applies says all that he wants: what he does not say any more goes, unless
+//! somebody else owns it, and what another owns with another value is a conflict unless he forces it. `set` holds sets of
+//! fields, `shape` what parts values have, `walk` what differs between values, `managers` how all of it is written down.
+//! The rules are those of `structured-merge-diff` and of `k8s.io/apimachinery/pkg/util/managedfields`.
+
+mod managers;
+mod set;
+mod shape;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+
+use crate::convert;
+use crate::object::{meta, meta_mut};
+use crate::resource::{Resource, Version};
+
+pub(crate) use managers::{Manager, Managers, Operation, Writer};
+pub(crate) use shape::Shape;
+
+use set::{FieldSet, Node, field};
+use walk::{Differences, compare, fields, merge, with_named, without};
+
+/// Where ownership is written down.
+pub(crate) const FIELD: &str = "managedFields";
+/// Who owns what was there before anybody applied.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+/// A resource in the version of a request: how its values are owned, and what they are in other versions.
+#[derive(Clone, Copy)]
+pub(crate) struct Forms<'a> {
+    pub(crate) resource: &'a Resource,
+    pub(crate) version: &'a Version,
+}
+
+/// How somebody applies.
+#[derive(Clone, Debug)]
+pub(crate) struct Apply {
+    pub(crate) writer: Writer,
+    /// Whether he takes what others own.
+    pub(crate) force: bool,
+    /// RFC 3339.
+    pub(crate) now: String,
+}
+
+/// A field that another owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Conflict {
+    /// As a message names him.
+    pub(crate) manager: String,
+    pub(crate) path: String,
+}
+
+/// Why something cannot be applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Others own it.
+    Conflicts(Vec<Conflict>),
+    /// It makes no sense.
+    Invalid(String),
+}
+
+impl From<String> for Refused {
+    fn from(why: String) -> Self {
+        Self::Invalid(why)
+    }
+}
+
+impl<'a> Forms<'a> {
+    fn api_version(self) -> String {
+        self.resource.api_version(&self.version.name)
+    }
+
+    /// A value of the request's version in another one, and how it is owned there; `None` if that is not served.
+    fn at<'v>(self, api_version: &str, value: &'v Value) -> Option<(Cow<'v, Value>, &'a Shape)> {
+        if api_version == self.api_version() {
+            return Some((Cow::Borrowed(value), &self.version.shape));
+        }
+        let mut versions = self.resource.versions.iter();
+        let version = versions.find(|it| self.resource.api_version(&it.name) == api_version)?;
+        let stored = convert::stored(self.resource, self.version, value.clone());
+        let served = convert::served(self.resource, version, &stored).into_owned();
+        Some((Cow::Owned(served), &version.shape))
+    }
+}
+
+impl Managers {
+    /// Those of an object.
+    pub(crate) fn of(object: &Value) -> Result<Self, String> {
+        Self::parse(meta(object).get(FIELD))
+    }
+
+    /// Those that count before a write: what a client sends, unless that says nothing; an empty list, or one empty entry,
+    /// says that nobody owns anything.
+    pub(crate) fn before(given: Option<&Value>, kept: Option<&Value>) -> Self {
+        let reset = [json!([]), json!([{}])];
+        if given.is_some_and(|given| reset.contains(given)) {
+            return Self::default();
+        }
+        let given = Self::parse(given).ok().filter(|given| !given.is_empty());
+        given.unwrap_or_else(|| Self::parse(kept).unwrap_or_default())
+    }
+
+    /// Writes them into an object.
+    pub(crate) fn write(&self, object: &mut Value) {
+        match self.is_empty() {
+            true => meta_mut(object).remove(FIELD),
+            false => meta_mut(object).insert(FIELD.to_owned(), self.to_value()),
+        };
+    }
+}
+
+/// Who owns what after somebody made `new` of `old` in any other way than by applying.
+pub(crate) fn updated(
+    forms: Forms<'_>,
+    old: &Value,
+    new: &Value,
+    managers: Managers,
+    writer: Writer,
+    now: &str,
+) -> Result<Managers, String> {
+    let (mut managers, seen) = match taken(forms, old, new, managers, None)? {
+        Ok(taken) => taken,
+        Err(_) => return Err("nobody who updates can be in conflict".to_owned()),
+    };
+    let fields = seen.now().difference(&UNOWNED);
+    if !fields.is_empty() {
+        let before = managers.take(&writer).map(|before| before.fields);
+        managers.put(Manager {
+            writer,
+            time: Some(now.to_owned()),
+            fields: fields.union(before.unwrap_or_default()),
+        });
+    }
+    managers.forget_ancient();
+    Ok(managers)
+}
+
+/// Who owns what of an object that somebody applies first.
+pub(crate) fn first(forms: Forms<'_>, config: &Value, apply: &Apply) -> Result<Managers, Refused> {
+    let mut managers = Managers::default();
+    managers.put(Manager {
+        writer: apply.writer.clone(),
+        time: Some(apply.now.clone()),
+        fields: fields(&forms.version.shape, config)?.difference(&UNOWNED),
+    });
+    Ok(managers)
+}
+
+/// What comes of an object when somebody applies his configuration, and who owns what then.
+pub(crate) fn applied(
+    forms: Forms<'_>,
+    live: &Value,
+    config: &Value,
+    managers: Managers,
+    apply: &Apply,
+) -> Result<(Value, Managers), Refused> {
+    let mut managers = managers;
+    let Apply { writer, force, now } = apply;
+    if managers.is_empty() {
+        let writer = Writer {
+            name: BEFORE_FIRST_APPLY.to_owned(),
+            operation: Operation::Update,
+            ..writer.clone()
+        };
+        let blank = blank(forms.resource, forms.version);
+        managers = updated(forms, &blank, live, managers, writer, now)?;
+    }
+    let shape = &forms.version.shape;
+    let merged = merge(shape, live, config)?;
+    let last = managers.take(writer);
+    let fields = fields(shape, config)?.difference(&UNOWNED);
+    let time = last.as_ref().and_then(|last| last.time.clone());
+    managers.put(Manager {
+        writer: writer.clone(),
+        time,
+        fields,
+    });
+    let object = match last {
+        Some(last) => pruned(forms, merged, &managers, &last)?,
+        None => merged,
+    };
+    let (mut managers, _) = match taken(forms, live, &object, managers, Some((writer, *force)))? {
+        Ok(taken) => taken,
+        Err(conflicts) => return Err(Refused::Conflicts(conflicts)),
+    };
+    if object != *live
+        && let Some(mut own) = managers.take(writer)
+    {
+        own.time = Some(now.clone());
+        managers.put(own);
+    }
+    Ok((object, managers))
+}
+
+type Taken = Result<(Managers, Differences), Vec<Conflict>>;
+
+/// Takes from all but the one who applies what is now otherwise, if he may.
+fn taken(
+    forms: Forms<'_>,
+    old: &Value,
+    new: &Value,
+    managers: Managers,
+    applies: Option<(&Writer, bool)>,
+) -> Result<Taken, String> {
+    let own = compare(&forms.version.shape, old, new)?;
+    let mut seen = BTreeMap::from([(forms.api_version(), own)]);
+    let mut conflicts = Vec::new();
+    let mut left = Managers::default();
+    for mut manager in managers.0 {
+        if applies.is_some_and(|(writer, _)| manager.writer.is(writer)) {
+            left.put(manager);
+            continue;
+        }
+        let api_version = &manager.writer.api_version;
+        if !seen.contains_key(api_version) {
+            let (old, new) = (forms.at(api_version, old), forms.at(api_version, new));
+            // Nobody owns anything in a version that is not served any more.
+            let (Some((old, shape)), Some((new, _))) = (old, new) else {
+                continue;
+            };
+            seen.insert(api_version.clone(), compare(shape, &old, &new)?);
+        }
+        let seen = &seen[api_version];
+        let conflict = manager.fields.intersection(&seen.now());
+        let shown = manager.writer.shown();
+        conflicts.extend(conflict.paths().into_iter().map(|path| Conflict {
+            manager: shown.clone(),
+            path,
+        }));
+        manager.fields = manager
+            .fields
+            .difference(&conflict)
+            .difference(&seen.removed);
+        left.put(manager);
+    }
+    if applies.is_some_and(|(_, force)| !force) && !conflicts.is_empty() {
+        return Ok(Err(conflicts));
+    }
+    let own = seen.remove(&forms.api_version()).unwrap_or_default();
+    Ok(Ok((left, own)))
+}
+
+/// Removes what the one who applies said the last time and does not say now, unless somebody else owns it.
+fn pruned(
+    forms: Forms<'_>,
+    merged: Value,
+    managers: &Managers,
+    last: &Manager,
+) -> Result<Value, String> {
+    let version = &last.writer.api_version;
+    let pruned = in_version(forms, version, &merged, |shape, merged| {
+        Ok(without(shape, merged, &with_named(shape, &last.fields)))
+    })?;
+    let Some(mut pruned) = pruned else {
+        return Ok(merged);
+    };
+    // The version of the last time first: what was removed may be needed to convert.
+    let mut owned: BTreeMap<(bool, &String), FieldSet> = BTreeMap::new();
+    for manager in &managers.0 {
+        let at = &manager.writer.api_version;
+        let all = owned.entry((at != version, at)).or_default();
+        *all = std::mem::take(all).union(manager.fields.clone());
+    }
+    for ((_, at), owned) in owned {
+        pruned = put_back(forms, at, &merged, pruned, |shape, gone| {
+            gone.difference(&with_named(shape, &owned))
+        })?;
+    }
+    // What nobody owns stays too, unless it was his.
+    put_back(forms, version, &merged, pruned, |shape, gone| {
+        gone.intersection(&with_named(shape, &last.fields))
+    })
+}
+
+/// The merged object without those of the pruned fields that are to go.
+fn put_back(
+    forms: Forms<'_>,
+    version: &str,
+    merged: &Value,
+    pruned: Value,
+    goes: impl Fn(&Shape, FieldSet) -> FieldSet,
+) -> Result<Value, String> {
+    let all_of = |value: &Value| {
+        let all = forms
+            .at(version, value)
+            .map(|(value, shape)| fields(shape, &value).map(|fields| with_named(shape, &fields)));
+        all.transpose()
+    };
+    let (Some(before), Some(after)) = (all_of(merged)?, all_of(&pruned)?) else {
+        return Ok(pruned);
+    };
+    let rest = in_version(forms, version, merged, |shape, merged| {
+        let gone = goes(shape, before.difference(&after));
+        Ok(without(shape, merged, &gone))
+    })?;
+    Ok(rest.unwrap_or(pruned))
+}
+
+/// Does something to a value in another version and brings it back; `None` if that is not served.
+fn in_version(
+    forms: Forms<'_>,
+    api_version: &str,
+    value: &Value,
+    change: impl Fn(&Shape, &Value) -> Result<Option<Value>, String>,
+) -> Result<Option<Value>, String> {
+    let Some((value, shape)) = forms.at(api_version, value) else {
+        return Ok(None);
+    };
+    let changed = change(shape, &value)?.unwrap_or_else(|| json!({}));
+    if api_version == forms.api_version() {
+        return Ok(Some(changed));
+    }
+    let mut versions = forms.resource.versions.iter();
+    let version = versions.find(|it| forms.resource.api_version(&it.name) == api_version);
+    let version = version.ok_or("the version was served a moment ago")?;
+    let stored = convert::stored(forms.resource, version, changed);
+    let served = convert::served(forms.resource, forms.version, &stored);
+    Ok(Some(served.into_owned()))
+}
+
+/// What nobody owns: who an object is, and what only the server writes.
+static UNOWNED: LazyLock<FieldSet> = LazyLock::new(|| {
+    let mut metadata = Node::member();
+    for name in [
+        "clusterName",
+        "creationTimestamp",
+        "generation",
+        FIELD,
+        "name",
+        "namespace",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    ] {
+        metadata.below.put(field(name), Node::member());
+    }
+    let mut unowned = FieldSet::default();
+    unowned.put(field("apiVersion"), Node::member());
+    unowned.put(field("kind"), Node::member());
+    unowned.put(field("metadata"), metadata);
+    unowned
+});
+
+/// The object that nobody has written yet: what is in it is nobody's.
+pub(crate) fn blank(resource: &Resource, version: &Version) -> Value {
+    let mut blank = json!({"metadata": {}});
+    for part in resource.traits.blank {
+        blank[part] = json!({});
+    }
+    blank["apiVersion"] = resource.api_version(&version.name).into();
+    blank["kind"] = resource.kind.clone().into();
+    blank
+}

@@ -1,0 +1,171 @@
+//! Server-side apply: who owns what, as clients see it.
+
+use serde_json::{Value, json};
+
+use crate::{Answer, Api, MAPS, WIDGETS, map, widget};
+
+async fn apply(api: &Api, path: &str, query: &str, config: &str) -> Answer {
+    let headers = [("content-type", "application/apply-patch+yaml")];
+    let path = format!("{path}?{query}");
+    api.ask("PATCH", &path, &headers, config.to_owned()).await
+}
+
+/// Who owns what by the answer: manager, operation, subresource, fields.
+fn owners(answer: &Answer) -> Vec<Value> {
+    let entries = answer.body["metadata"]["managedFields"].as_array();
+    let shown = entries.into_iter().flatten().map(|entry| {
+        assert_eq!(entry["fieldsType"], "FieldsV1");
+        assert!(entry["time"].is_string(), "{entry}");
+        let fields = ["manager", "operation", "subresource", "fieldsV1"];
+        Value::Array(fields.map(|field| entry[field].clone()).to_vec())
+    });
+    shown.collect()
+}
+
+const CONFIG: &str =
+    "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  labels: {l: x}\ndata:\n  k: one\n";
+
+#[tokio::test]
+async fn what_is_applied_is_made_owned_and_left_alone_when_it_is_the_same() {
+    let api = Api::new();
+    let path = format!("{MAPS}/a");
+    let made = apply(&api, &path, "fieldManager=ops", CONFIG).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    assert_eq!(made.body["data"], json!({"k": "one"}));
+    let fields = json!({"f:data": {"f:k": {}}, "f:metadata": {"f:labels": {"f:l": {}}}});
+    assert_eq!(owners(&made), [json!(["ops", "Apply", null, fields])]);
+    let again = apply(&api, &path, "fieldManager=ops", CONFIG).await;
+    assert_eq!(
+        (again.code, &again.body),
+        (200, &made.body),
+        "nothing is written"
+    );
+    let less = apply(
+        &api,
+        &path,
+        "fieldManager=ops",
+        &CONFIG.replace("  k: one", "  j: two"),
+    )
+    .await;
+    assert_eq!(
+        less.body["data"],
+        json!({"j": "two"}),
+        "what is not said any more goes"
+    );
+}
+
+#[tokio::test]
+async fn what_another_owns_is_a_conflict_that_names_him() {
+    let api = Api::new();
+    let path = format!("{MAPS}/a");
+    let made = api
+        .call("POST", &format!("{MAPS}?fieldManager=hand"), &map("a"))
+        .await;
+    let fields = json!({"f:data": {".": {}, "f:a": {}}});
+    assert_eq!(owners(&made), [json!(["hand", "Update", null, fields])]);
+    let other = "{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"data\": {\"a\": \"2\"}}";
+    let refused = apply(&api, &path, "fieldManager=ops", other).await;
+    assert_eq!(
+        (refused.code, &refused.body["reason"]),
+        (409, &json!("Conflict"))
+    );
+    let message = "Apply failed with 1 conflict: conflict with \"hand\" using v1: .data.a";
+    assert_eq!(refused.body["message"], message);
+    let cause = json!({
+        "reason": "FieldManagerConflict", "field": ".data.a", "message": "conflict with \"hand\" using v1",
+    });
+    assert_eq!(refused.body["details"]["causes"], json!([cause]));
+    let forced = apply(&api, &path, "fieldManager=ops&force=true", other).await;
+    assert_eq!(forced.body["data"]["a"], "2");
+    let expected = [
+        json!(["ops", "Apply", null, {"f:data": {"f:a": {}}}]),
+        json!(["hand", "Update", null, {"f:data": {}}]),
+    ];
+    assert_eq!(owners(&forced), expected);
+}
+
+#[tokio::test]
+async fn status_is_applied_and_owned_by_itself() {
+    let api = Api::new();
+    api.call(
+        "POST",
+        &format!("{WIDGETS}?fieldManager=user"),
+        &widget("w", "a"),
+    )
+    .await;
+    let status =
+        "apiVersion: example.com/v1\nkind: Widget\nspec: {host: other}\nstatus: {ready: true}\n";
+    let path = format!("{WIDGETS}/w/status");
+    let applied = apply(&api, &path, "fieldManager=robot", status).await;
+    assert_eq!(applied.code, 200, "{}", applied.body);
+    assert_eq!(applied.body["status"], json!({"ready": true}));
+    assert_eq!(
+        applied.body["spec"]["host"], "a",
+        "only the status is meant"
+    );
+    let spec = json!({"f:spec": {".": {}, "f:host": {}, "f:size": {}}});
+    let expected = [
+        json!(["robot", "Apply", "status", {"f:status": {"f:ready": {}}}]),
+        json!(["user", "Update", null, spec]),
+    ];
+    assert_eq!(owners(&applied), expected);
+    let absent = format!("{WIDGETS}/none/status");
+    assert_eq!(
+        apply(&api, &absent, "fieldManager=robot", status)
+            .await
+            .code,
+        404
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_applied_is_refused_and_nothing_is_made() {
+    let api = Api::new();
+    let path = format!("{MAPS}/a");
+    let owned = "apiVersion: v1\nkind: ConfigMap\nmetadata: {managedFields: []}\n";
+    let cases = [
+        ("", CONFIG, 422),
+        ("fieldManager=ops", owned, 400),
+        ("fieldManager=ops", "kind: [", 400),
+        ("fieldManager=ops", "- a\n", 400),
+        ("fieldManager=ops", "apiVersion: v1\nkind: Secret\n", 400),
+        (
+            "fieldManager=ops&fieldValidation=Strict",
+            "nonsense: 1\n",
+            400,
+        ),
+        ("fieldManager=ops&force=maybe", CONFIG, 400),
+    ];
+    for (query, config, code) in cases {
+        let answer = apply(&api, &path, query, config).await;
+        assert_eq!(answer.code, code, "{query} {config}: {}", answer.body);
+    }
+    let tried = apply(&api, &path, "fieldManager=ops&dryRun=All", CONFIG).await;
+    assert_eq!(tried.code, 201);
+    assert_eq!(api.get(&path).await.code, 404);
+    let forced = api
+        .call("PATCH", &format!("{path}?force=true"), &json!({}))
+        .await;
+    assert_eq!(forced.code, 422, "only who applies may force");
+}
+
+#[tokio::test]
+async fn a_client_may_give_up_ownership_and_one_without_a_name_has_that_of_its_program() {
+    let api = Api::new();
+    let headers = [
+        ("content-type", "application/json"),
+        ("user-agent", "robot/1.2 (linux)"),
+    ];
+    let made = api.ask("POST", MAPS, &headers, map("a").to_string()).await;
+    assert_eq!(owners(&made)[0][0], "robot");
+    let path = format!("{MAPS}/a");
+    let changed = api.call("PATCH", &path, &json!({"data": {"b": "2"}})).await;
+    let names: Vec<Value> = owners(&changed)
+        .iter()
+        .map(|owner| owner[0].clone())
+        .collect();
+    assert_eq!(names, ["robot", "test"]);
+    let nobody = json!([{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}]);
+    let freed = api.call("PATCH", &path, &nobody).await;
+    assert_eq!(owners(&freed), [Value::Null; 0]);
+}
