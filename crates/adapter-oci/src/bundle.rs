@@ -9,7 +9,7 @@ pub(crate) mod mounts;
 pub(crate) mod seccomp;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use adapter::ContainerSpec;
 use api::{Error, ErrorKind, Resources};
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 pub(crate) use capabilities::set as capability_set;
 
 use crate::disk::Rights;
-use crate::image::User;
+use crate::image::{Root, User};
 
 /// The period of the processor quota, in microseconds.
 const CPU_PERIOD_MICROS: u64 = 100_000;
@@ -93,10 +93,11 @@ pub(crate) fn check(spec: &ContainerSpec, image: &Config) -> Result<(), Error> {
     if let api::wdm::OnChange::Signal { signal } = &spec.on_change {
         known_signal("onChange.signal", signal)?;
     }
-    let memory = spec.resources.get("memory").as_whole();
-    if memory > 0 && memory < MEMORY_MIN {
+    let memory = spec.resources.get("memory");
+    if (1..MEMORY_MIN).contains(&memory.as_whole()) {
         return Err(invalid(format!(
-            "memory is {memory} bytes; at least {MEMORY_MIN} are needed to start"
+            "resources.memory is {memory}; at least {}Mi are needed to start",
+            MEMORY_MIN >> 20
         )));
     }
     if arguments(spec, image).is_empty() {
@@ -111,6 +112,51 @@ pub(crate) fn check(spec: &ContainerSpec, image: &Config) -> Result<(), Error> {
         )));
     }
     mounts::check(spec)
+}
+
+/// Refuses a program that is not in the image, or that something is mounted over.
+pub(crate) fn check_program(
+    spec: &ContainerSpec,
+    image: &Config,
+    root: &Root,
+) -> Result<(), Error> {
+    let Some(program) = arguments(spec, image).into_iter().next() else {
+        return Ok(());
+    };
+    let mut hidden = None;
+    for place in places(&program, spec, image) {
+        let real = root.real(&place).map_err(|error| {
+            let what = format!("cannot look for `{program}` in the image");
+            Error::caused(ErrorKind::Unavailable, what, error)
+        })?;
+        let Some(real) = real else { continue };
+        match mounts::over(spec, image, &real) {
+            None => return Ok(()),
+            Some(mounted) => hidden = Some((real, mounted)),
+        }
+    }
+    Err(invalid(match hidden {
+        Some((real, (field, folder))) => format!(
+            "execution.command: `{}` is hidden by {field}, which is mounted on `{folder}`",
+            real.display()
+        ),
+        None => format!("execution.command: the image has no program `{program}`"),
+    }))
+}
+
+/// Where a program may be.
+fn places(program: &str, spec: &ContainerSpec, image: &Config) -> Vec<PathBuf> {
+    if program.contains('/') {
+        let directory = image.working_dir().as_deref().unwrap_or("/");
+        return vec![Path::new("/").join(directory).join(program)];
+    }
+    let of_image = image.env().iter().flatten();
+    let mut of_image = of_image.filter_map(|variable| variable.strip_prefix("PATH="));
+    let own = spec.environment.get("PATH").map(String::as_str);
+    let path = own.or(of_image.next_back()).unwrap_or(DEFAULT_PATH);
+    path.split(':')
+        .map(|folder| Path::new(folder).join(program))
+        .collect()
 }
 
 /// The signal that asks the container to end.

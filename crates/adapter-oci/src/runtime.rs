@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use crate::disk::{Folder, History, Journal, Record};
 use crate::host::{Host, OciConfig, key};
-use crate::image::{Image, Layouts, Reference, Store};
+use crate::image::{Image, Layouts, Reference, Root, Store};
 use crate::supervisor::{Supervisor, Wanted, blocking, remove_folder};
 use crate::{bundle, exec, logs};
 
@@ -231,6 +231,13 @@ fn shares_interfaces(other: &ContainerId, id: &ContainerId) -> bool {
 }
 
 impl Container {
+    /// What is seen of it. What it was given is known here first.
+    fn state(&self) -> Option<ContainerState> {
+        let mut state = self.seen.borrow().clone()?;
+        state.files.given.clone_from(&self.record.files);
+        Some(state)
+    }
+
     fn give(&mut self, files: &str, spec: &ContainerSpec) -> io::Result<()> {
         self.folder.keep_set(files, &spec.files)?;
         let record = Record {
@@ -336,13 +343,20 @@ impl ContainerRuntime for OciRuntime {
 
     async fn find(&self, id: &ContainerId) -> Result<Option<ContainerState>, Error> {
         let containers = self.lock();
-        Ok(containers
-            .get(id)
-            .and_then(|container| container.seen.borrow().clone()))
+        Ok(containers.get(id).and_then(Container::state))
     }
 
     async fn check(&self, spec: &ContainerSpec) -> Result<(), Error> {
-        self.image(spec).map(drop)
+        let image = self.image(spec)?;
+        let (host, spec) = (self.host.clone(), spec.clone());
+        blocking(move || {
+            let digest = image.digest.clone();
+            let config = image.config.clone();
+            let root = host.store.ensure(&digest, || Ok(image))?;
+            let root = Root::open(&root).map_err(unusable)?;
+            bundle::check_program(&spec, &config, &root)
+        })
+        .await
     }
 
     async fn ensure(&self, id: &ContainerId, spec: &ContainerSpec) -> Result<(), Error> {

@@ -199,11 +199,13 @@ fn accepted(spec: &ContainerSpec, before: &FilesState) -> FilesState {
                 why: format!("{path} is invalid"),
             };
             FilesState {
+                given: refused.digest.clone(),
                 refused: Some(refused),
                 ..before.clone()
             }
         }
         _ => FilesState {
+            given: digest.clone(),
             applied: Some(digest),
             refused: None,
         },

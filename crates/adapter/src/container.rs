@@ -177,6 +177,8 @@ pub enum ContainerPhase {
 /// Which files are in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilesState {
+    /// The digest of those that it was last given: they are in force, refused, or on their way.
+    pub given: String,
     /// The digest of those that are.
     pub applied: Option<String>,
     /// A newer set that the container refused; the previous one was put back.

@@ -136,7 +136,7 @@ impl Observed {
         let mut waits: Vec<Wait> = problems.collect();
         let prefix = match self.domain.as_deref() {
             Some(domain) => prefix(service, domain, self.network.as_deref()),
-            None => Err("does not exist".to_owned()),
+            None => Err("does not exist, though spec.domain names it".to_owned()),
         };
         if let Err(why) = &prefix {
             let domain = ObjectRef::new::<NetworkDomain>(None, service.spec.domain.name());
@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(specs, [Some(&network.spec)]);
         let waits: Vec<String> = plan.waits.iter().map(Wait::to_string).collect();
         let expected = [
-            "NetworkDomain typo: does not exist",
+            "NetworkDomain typo: does not exist, though spec.domain names it",
             "Site mad: does not exist",
         ];
         assert_eq!(waits, expected);

@@ -242,7 +242,11 @@ fn change(wanted: &ContainerSpec, state: &ContainerState) -> Plan<Step> {
         .filter(|refused| refused.digest == files);
     match state.phase {
         ContainerPhase::Stopping => wait("the container is stopping"),
-        _ if state.files.applied.as_ref() != Some(&files) && refused.is_none() => ensure(wanted),
+        // Also when those in force are the wanted ones again, and others were given meanwhile.
+        _ if state.files.given != files => ensure(wanted),
+        _ if state.files.applied.as_ref() != Some(&files) && refused.is_none() => {
+            wait("the files are on their way")
+        }
         ContainerPhase::Starting => wait("the container is starting"),
         ContainerPhase::BackOff => wait(format!(
             "the container ended ({}) and is started again",
@@ -392,6 +396,7 @@ mod tests {
             restarts: 0,
             last_exit: None,
             files: FilesState {
+                given: runs.files_digest(),
                 applied: Some(runs.files_digest()),
                 refused: None,
             },

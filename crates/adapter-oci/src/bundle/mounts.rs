@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use adapter::ContainerSpec;
 use api::{Error, ErrorKind};
+use oci_spec::image::Config;
 use serde_json::{Value, json};
 
 use crate::image::User;
@@ -94,6 +95,22 @@ pub(crate) fn all(
     }
     mounts.sort_by(|a, b| a.target.cmp(&b.target));
     kernel().into_iter().chain(mounts).collect()
+}
+
+/// The mount that hides a path of the image: the field that asks for it, and where it is.
+pub(crate) fn over(
+    spec: &ContainerSpec,
+    image: &Config,
+    path: &Path,
+) -> Option<(&'static str, String)> {
+    let files = folders(spec.files.keys()).into_iter();
+    let files = files.map(|folder| ("configuration.files", folder));
+    let writable = spec.execution.writable.iter();
+    let writable = writable.map(|writable| ("execution.writable", writable.path.clone()));
+    let volumes = image.volumes().iter().flatten().cloned();
+    let volumes = volumes.map(|folder| ("a volume of the image", folder));
+    let mut all = files.chain(writable).chain(volumes);
+    all.find(|(_, folder)| path.starts_with(folder))
 }
 
 fn kernel() -> Vec<Mount> {

@@ -88,7 +88,10 @@ impl Layouts {
         let bytes = read_limited(&index).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::new(
                 ErrorKind::NotFound,
-                format!("there is no image layout {} on this host", reference.name),
+                format!(
+                    "image `layout:{0}`: this host has no image layout {0}",
+                    reference.name
+                ),
             ),
             _ => unreadable(&index, error),
         })?;

@@ -48,6 +48,18 @@ impl Root {
         self.folder(&reached)
     }
 
+    /// Where a path inside really leads, links followed; `None` if there is nothing.
+    pub(crate) fn real(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        let file = match self.open_inside(path, OFlags::PATH) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let own = |file: &OwnedFd| fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let (root, real) = (own(&self.0)?, own(&file)?);
+        let inside = real.strip_prefix(root).map_err(io::Error::other)?;
+        Ok(Some(Path::new("/").join(inside)))
+    }
+
     /// Reads a small file inside; `None` if there is none.
     pub(crate) fn read(&self, path: &Path) -> io::Result<Option<String>> {
         let file = match self.open_inside(path, OFlags::RDONLY | OFlags::NONBLOCK) {

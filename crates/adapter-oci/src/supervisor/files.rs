@@ -196,6 +196,18 @@ impl Supervisor {
     /// Refuses, and gives the container what it had; one that does not take even that is started anew.
     pub(super) async fn put_back(&mut self, run: &Run, why: String) -> Option<Over> {
         self.refuse(why);
+        self.give_back(run).await
+    }
+
+    /// Takes back the set that is tried, which nobody wants any more, before its time is over.
+    pub(super) async fn withdraw(&mut self, run: &Run) -> Option<Over> {
+        self.journal.trying = None;
+        self.keep_journal();
+        self.give_back(run).await
+    }
+
+    /// Gives the container what it had.
+    async fn give_back(&self, run: &Run) -> Option<Over> {
         match self.put_and_tell(run).await {
             Ok(true) => None,
             Ok(false) => Some(Over::NewFiles),

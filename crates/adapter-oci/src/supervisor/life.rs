@@ -68,12 +68,14 @@ impl Supervisor {
         }
     }
 
-    /// Waits until something else is wanted. While a set of files is tried that is only the end of the container: another
-    /// set must have something proven to be put back to.
+    /// Waits until something else is wanted than what is tried, or than what was wanted.
     async fn other_wish(&self) {
         let mut wanted = self.wanted.clone();
-        let changed = match self.journal.trying {
-            Some(_) => wanted.wait_for(|wanted| wanted.removing).await.map(drop),
+        let changed = match &self.journal.trying {
+            Some(tried) => {
+                let other = wanted.wait_for(|wanted| wanted.removing || wanted.files != *tried);
+                other.await.map(drop)
+            }
             None => wanted.changed().await,
         };
         if changed.is_err() {
@@ -85,6 +87,9 @@ impl Supervisor {
     /// What follows from it; `Some` if the run is over. A container that fails with unproven files has refused them.
     async fn follow(&mut self, run: &Run, event: Event) -> Option<Over> {
         match event {
+            Event::Wanted if self.removing() => None,
+            // Another set must have something proven to be put back to.
+            Event::Wanted if self.journal.trying.is_some() => self.withdraw(run).await,
             Event::Wanted => None,
             Event::Ended => {
                 let (why, own) = self.how_it_ended(run);

@@ -12,7 +12,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::Supervisor;
 use super::files::put;
-use super::run::blocking;
+use super::run::{blocking, remove_folder};
 use crate::bundle::{Bundle, Machine, mounts};
 use crate::disk::{Folder, Launch, Record};
 use crate::host::{Host, key, namespace_file};
@@ -58,6 +58,8 @@ impl Preparation {
             Error::caused(ErrorKind::Unavailable, what, error)
         })?;
         let files = self.folder.set(&self.files).map_err(disk)?;
+        // Nothing runs: what is there afterwards is what this run mounts.
+        remove_folder(&self.folder.path("files")).map_err(disk)?;
         put(&self.folder, &files).map_err(disk)?;
         let spec = ContainerSpec {
             files,

@@ -23,6 +23,7 @@ impl Supervisor {
 
     fn files_state(&self) -> FilesState {
         FilesState {
+            given: self.wanted.borrow().files.clone(),
             applied: Some(self.journal.applied.clone()),
             refused: self.journal.refused.clone(),
         }

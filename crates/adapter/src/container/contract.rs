@@ -169,10 +169,13 @@ async fn puts_refused_files_back(runtime: &impl ContainerRuntime, spec: &Contain
     })
     .await;
     assert_eq!(state.files.applied, Some(good.files_digest()));
+    assert_eq!(state.files.given, bad.files_digest());
     let refused = state.files.refused.expect("refused");
     assert_eq!(refused.digest, bad.files_digest());
     assert!(!refused.why.is_empty(), "it is told why");
     ensure(runtime, &a, &good).await;
+    let given = find(runtime, &a).await.expect("there").files.given;
+    assert_eq!(given, good.files_digest(), "it is told at once");
     until(runtime, &a, |state| {
         state.ready && state.files.refused.is_none()
     })

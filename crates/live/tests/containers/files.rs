@@ -1,6 +1,8 @@
 //! Configuration files: given while it runs, refused, and put back.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use adapter::{ContainerRuntime, ContainerSpec};
 use api::Seconds;
@@ -11,6 +13,9 @@ use rustix::process::Signal;
 use crate::bed::{Bed, script};
 
 const PATH: &str = "/etc/web/mode";
+
+/// Before this the trial of bad files cannot be over.
+const LIMIT: Duration = Duration::from_secs(15);
 
 fn with_file(mut spec: ContainerSpec, content: &str) -> ContainerSpec {
     spec.files = BTreeMap::from([(PATH.to_owned(), content.as_bytes().to_vec())]);
@@ -75,6 +80,110 @@ async fn files_that_end_it_are_put_back() {
         state.files.refused.is_none()
     })
     .await;
+    bed.finish().await;
+}
+
+/// As [`signalled`], with the file in another folder.
+fn elsewhere(content: &str) -> ContainerSpec {
+    let mut spec = signalled(content);
+    let content = spec.files.remove(PATH).expect("it has one");
+    spec.files.insert("/etc/other/mode".to_owned(), content);
+    spec
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_move_to_another_folder_and_back_are_where_they_belong() {
+    let Some(bed) = Bed::new().await else { return };
+    let a = bed.run("a", &signalled("one")).await;
+    bed.logged(&a, "loaded one").await;
+    for spec in [elsewhere("two"), signalled("three")] {
+        bed.runtime().ensure(&a, &spec).await.expect("taken");
+        let digest = Some(spec.files_digest());
+        bed.until(&a, "applied", |state| {
+            state.ready && state.files.applied == digest
+        })
+        .await;
+        let (path, content) = spec.files.first_key_value().expect("one file");
+        let seen = bed.exec(&a, &format!("cat {path}")).await.0;
+        assert_eq!(seen.as_bytes(), content, "{path}");
+    }
+    bed.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_does_not_wait_for_the_end_of_the_trial() {
+    let Some(bed) = Bed::new().await else { return };
+    let ready = |content: &str| {
+        let mut spec = told(
+            content,
+            "grep -q bad /etc/web/mode && rm -f /tmp/ok || touch /tmp/ok",
+        );
+        spec.execution.readiness = Some(Probe {
+            action: ProbeAction::Exec {
+                command: ["/bin/sh", "-c", "test ! -e /tmp/told || test -e /tmp/ok"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            },
+            period_seconds: Seconds(1),
+            timeout_seconds: Seconds(1),
+            failure_threshold: 1,
+        });
+        spec
+    };
+    let a = bed.run("a", &ready("one")).await;
+    bed.exec(&a, "touch /tmp/ok /tmp/told").await;
+    let begun = Instant::now();
+    bed.runtime()
+        .ensure(&a, &ready("bad"))
+        .await
+        .expect("taken");
+    bed.until(&a, "not ready", |state| !state.ready).await;
+    let good = ready("two");
+    bed.runtime().ensure(&a, &good).await.expect("taken");
+    let digest = Some(good.files_digest());
+    let state = bed
+        .until(&a, "corrected", |state| {
+            state.ready && state.files.applied == digest
+        })
+        .await;
+    assert_eq!(state.files.refused, None, "nobody waited for a verdict");
+    assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
+    bed.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_not_there_or_hidden_is_known_before() {
+    let Some(bed) = Bed::new().await else { return };
+    let good = script("exec sleep 1000");
+    bed.runtime().check(&good).await.expect("it can run");
+    let mut absent = good.clone();
+    absent.execution.command = vec!["/nope".to_owned()];
+    let refused = bed
+        .runtime()
+        .check(&absent)
+        .await
+        .expect_err("no such program");
+    assert_eq!(
+        refused.what,
+        "execution.command: the image has no program `/nope`"
+    );
+    let program = &good.execution.command[0];
+    let folder = Path::new(program)
+        .parent()
+        .expect("a folder")
+        .display()
+        .to_string();
+    let mut hidden = good.clone();
+    hidden.files.insert(format!("{folder}/x"), Vec::new());
+    let refused = bed
+        .runtime()
+        .check(&hidden)
+        .await
+        .expect_err("it is hidden");
+    assert!(
+        refused.what.contains("hidden by configuration.files"),
+        "{refused}"
+    );
     bed.finish().await;
 }
 

@@ -14,17 +14,19 @@ pub fn container(instance: &Instance, read: &Read) -> Result<ContainerSpec, Stri
     let spec = &instance.spec;
     let mut environment = BTreeMap::new();
     for variable in &spec.configuration.environment {
-        let value = String::from_utf8(value(&variable.value, read)?).map_err(|_| {
-            format!(
-                "the value of environment variable {} is not text",
-                variable.name
-            )
-        })?;
+        let named = |why| format!("environment variable {}: {why}", variable.name);
+        let value = value(&variable.value, read).map_err(named)?;
+        let value =
+            String::from_utf8(value).map_err(|_| named("its value is not text".to_owned()))?;
         environment.insert(variable.name.clone(), value);
     }
     let mut files = BTreeMap::new();
     for file in &spec.configuration.files {
-        files.insert(file.path.clone(), value(&file.content, read)?);
+        let named = |why| format!("file {}: {why}", file.path);
+        files.insert(
+            file.path.clone(),
+            value(&file.content, read).map_err(named)?,
+        );
     }
     Ok(ContainerSpec {
         image: spec.artefact.image.clone(),
