@@ -337,6 +337,8 @@ async fn exec(place: &Place, node: &str, command: &[String]) -> anyhow::Result<E
 
 async fn down(place: &Place) -> anyhow::Result<()> {
     let settings = place.settings()?;
+    lab::daemon::check_removal(&settings, &Programs)
+        .map_err(|error| anyhow::anyhow!(api::chain(&error)))?;
     let known = settings.state.exists();
     // One that does not answer is not one that has ended: only who has the lock may take things apart.
     let _ = ask(&settings.control(), &Request::Quit {}).await;

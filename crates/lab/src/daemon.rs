@@ -428,6 +428,24 @@ fn words(settings: &Settings, commands: &impl Commands) -> BTreeSet<String> {
         .collect()
 }
 
+/// Whether a laboratory may be taken apart: not by a program that runs in it, and not while one of its name lives in another
+/// folder.
+pub fn check_removal(settings: &Settings, commands: &impl Commands) -> Result<()> {
+    build::namespaces(&settings.prefix(), &BTreeSet::new())?;
+    let words = words(settings, commands);
+    match programs::elsewhere(settings, &words)? {
+        None => Ok(()),
+        Some(line) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "a laboratory {} runs from another folder than {}; name it with --folder. It runs: groma {line}",
+                settings.name,
+                settings.state.parent().unwrap_or(&settings.state).display()
+            ),
+        )),
+    }
+}
+
 /// Removes all of a laboratory, by its marks and not by what its files say; its daemon must have ended. Can be repeated
 /// after a kill. Whether there was anything of it besides its folder.
 pub async fn remove(settings: &Settings, commands: &impl Commands) -> Result<bool> {

@@ -67,6 +67,25 @@ fn arguments(pid: u32) -> Option<Vec<String>> {
     )
 }
 
+/// The command line of a program that belongs to a laboratory of that name in another folder: one of these commands that
+/// bears a mark of it.
+pub fn elsewhere(settings: &Settings, commands: &BTreeSet<String>) -> Result<Option<String>> {
+    let other = |arguments: &Vec<String>| {
+        let known = arguments
+            .first()
+            .is_some_and(|first| commands.contains(first));
+        let marked = arguments
+            .iter()
+            .any(|word| word.starts_with(&settings.prefix()));
+        let here = arguments
+            .iter()
+            .any(|word| Path::new(word).starts_with(&settings.state));
+        known && marked && !here
+    };
+    let mut lines = pids().map_err(failed)?.into_iter().filter_map(arguments);
+    Ok(lines.find(other).map(|arguments| arguments.join(" ")))
+}
+
 impl Program {
     /// Its running process, if there is one.
     pub fn find(&self) -> Result<Option<Process>> {

@@ -188,13 +188,18 @@ impl Laboratory {
         }
     }
 
+    /// The program that it is driven by.
+    pub fn program(&self) -> PathBuf {
+        self.programs.join("groma")
+    }
+
     /// The folder where it keeps everything.
     pub fn state(&self) -> PathBuf {
         self.folder.path().join(&self.name)
     }
 
     fn groma(&self) -> Command {
-        let mut command = Command::new(self.programs.join("groma"));
+        let mut command = Command::new(self.program());
         command.env_remove("KUBECONFIG");
         command
     }

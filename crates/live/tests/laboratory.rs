@@ -157,6 +157,41 @@ fn it_is_taken_apart_whatever_its_topology_says() {
 }
 
 #[test]
+fn it_is_taken_apart_only_from_outside_and_by_its_own_folder() {
+    let Some(bed) = Bed::up(&topology(&["a"], &[], "fd30")) else {
+        return;
+    };
+    let state = bed.laboratory.state();
+    let name = state
+        .file_name()
+        .and_then(|name| name.to_str())
+        .expect("a name");
+    let folder = state
+        .parent()
+        .and_then(|folder| folder.to_str())
+        .expect("a folder");
+    let program = bed.laboratory.program().display().to_string();
+    let down =
+        |folder: &str| ["lab", "down", "--name", name, "--folder", folder].map(str::to_owned);
+    let router = bed.laboratory.router("a-1");
+    let mut inside = vec!["exec".to_owned(), router, program.clone()];
+    inside.extend(down(folder));
+    let inside: Vec<&str> = inside.iter().map(String::as_str).collect();
+    let refused = bed
+        .laboratory
+        .lab(&inside)
+        .expect_err("it would take itself away");
+    assert!(refused.contains("leave it first"), "{refused}");
+    let other = tempfile::tempdir().expect("a folder");
+    let mut elsewhere = Command::new(program);
+    elsewhere.args(down(&other.path().display().to_string()));
+    let refused = elsewhere.output().expect("it runs");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("runs from another folder"), "{said}");
+    assert_eq!(bed.agents(), ["a-1"], "nothing was touched");
+}
+
+#[test]
 fn what_changes_in_a_topology_is_built_again() {
     let sites = ["a", "b", "c"];
     let Some(bed) = Bed::up(&topology(&sites, &[("a", "b", 100)], "fd30")) else {
