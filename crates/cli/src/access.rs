@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
@@ -13,6 +14,7 @@ use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 use tower::{BoxError, service_fn};
 
 /// Where a server keeps its state unless told otherwise.
@@ -21,6 +23,9 @@ pub const SERVER_STATE: &str = "/var/lib/groma/server";
 pub const LABORATORIES: &str = "/var/lib/groma/labs";
 /// The owner's socket in a server's state folder.
 const SOCKET: &str = "groma.sock";
+
+/// How long the server may take to begin an answer.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Which server, and which namespace.
 #[derive(Clone, Debug, Default, Args)]
@@ -150,7 +155,8 @@ async fn send(socket: &Path, mut request: Request<Body>) -> Result<Response<Inco
     request
         .headers_mut()
         .insert(http::header::HOST, http::HeaderValue::from_static("groma"));
-    Ok(sender.send_request(request).await?)
+    // What is followed begins at once too, however long it lasts then.
+    Ok(timeout(ANSWER, sender.send_request(request)).await??)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::{Method, Request};
 use indicatif::ProgressBar;
 use k8s_openapi::api::core::v1::Event;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
@@ -79,7 +79,7 @@ async fn apply_one(
     match write(client, Method::POST, &path, document).await {
         Ok(_) => return Ok(format!("{what} created")),
         Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {}
-        Err(error) => return Err(error).with_context(|| format!("cannot create {what}")),
+        Err(error) => return Err(error).with_context(|| format!("cannot apply {what}")),
     }
     let path = format!("{path}/{}", escaped(name));
     let done = change(client, &path, document).await;
@@ -183,7 +183,7 @@ pub async fn get(
         Output::Yaml | Output::Json | Output::Name => {}
     }
     let api = kind.api(client, query.namespace);
-    let found = match &query.name {
+    let mut found = match &query.name {
         Some(name) => vec![api.get(name).await?],
         None => {
             let mut params = ListParams::default();
@@ -191,6 +191,10 @@ pub async fn get(
             api.list(&params).await?.items
         }
     };
+    // Who owns which field is for programs; kubectl does not show it either.
+    for object in &mut found {
+        object.metadata.managed_fields = None;
+    }
     match (output, &query.name) {
         (Output::Name, _) => {
             for object in &found {
@@ -413,14 +417,26 @@ async fn delete_one(
     progress.enable_steady_tick(LOOK);
     while wait && going.is_some() {
         let there = api.get_opt(name).await?;
-        if there.and_then(|object| object.uid()) != going {
+        let Some(there) = there.filter(|object| object.uid() == going) else {
             break;
-        }
+        };
+        progress.set_message(format!("waiting until {what} is gone{}", held_by(&there)));
         tokio::time::sleep(LOOK).await;
     }
     progress.finish_and_clear();
     writeln!(out, "{what} deleted")?;
     Ok(())
+}
+
+/// What an object that is being deleted waits for, by its own words.
+fn held_by(object: &DynamicObject) -> String {
+    let conditions = object.data["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    let ready = conditions.find(|condition| condition["type"] == api::READY);
+    match ready.and_then(|ready| ready["message"].as_str()) {
+        None | Some("") => String::new(),
+        Some(why) => format!(": {why}"),
+    }
 }
 
 /// Prints the versions of this program and, if one answers, of the server.

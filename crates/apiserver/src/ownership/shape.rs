@@ -104,6 +104,9 @@ impl Shape {
     }
 }
 
+/// The fields by which items are told apart, with their defaults.
+type Keys = [(String, Option<Value>)];
+
 /// How one value is owned.
 #[derive(Clone, Copy)]
 pub(super) enum Form<'a> {
@@ -112,7 +115,7 @@ pub(super) enum Form<'a> {
     /// By named fields, if there are any, and others.
     Fields(Option<&'a BTreeMap<String, Shape>>, &'a Shape),
     /// By items with keys; a set has none.
-    List(Option<(&'a [(String, Option<Value>)], &'a Shape)>),
+    List(Option<(&'a Keys, &'a Shape)>),
 }
 
 impl<'a> Form<'a> {
@@ -152,7 +155,7 @@ impl<'a> Form<'a> {
     }
 }
 
-fn keyed(keys: &[(String, Option<Value>)], item: &Map<String, Value>) -> Result<String, String> {
+fn keyed(keys: &Keys, item: &Map<String, Value>) -> Result<String, String> {
     let value = |(name, default): &(String, Option<Value>)| {
         let value = item.get(name).or(default.as_ref())?;
         Some((name.clone(), plain(value)))
