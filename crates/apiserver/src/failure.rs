@@ -84,6 +84,19 @@ impl Failure {
         Self::about(409, "Conflict", message, resource, name)
     }
 
+    /// 422: the parameters of a patch break their rules.
+    #[must_use]
+    pub(crate) fn patch_options(cause: &Cause) -> Self {
+        let message = format!("PatchOptions.meta.k8s.io \"\" is invalid: {cause}");
+        let mut failure = Self::new(422, "Invalid", message);
+        failure.details = Map::from_iter([
+            ("group".to_owned(), "meta.k8s.io".into()),
+            ("kind".to_owned(), "PatchOptions".into()),
+            ("causes".to_owned(), json!([cause.json()])),
+        ]);
+        failure
+    }
+
     /// 409: others own what somebody would apply.
     #[must_use]
     pub(crate) fn apply_conflict(conflicts: &[Conflict]) -> Self {

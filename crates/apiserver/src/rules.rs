@@ -103,7 +103,12 @@ impl Frame<'_> {
         let fields = value.as_object();
         let fields =
             fields.ok_or_else(|| Failure::bad_request("the body must be one JSON object"))?;
-        self.check_kind(fields.get("apiVersion"), fields.get("kind"))?;
+        let (api_version, kind) = (text(fields.get("apiVersion")), text(fields.get("kind")));
+        let expected = self.resource.api_version(&self.version.name);
+        if (api_version, kind) != (expected.as_str(), self.resource.kind.as_str()) {
+            let message = format!("invalid object type: {api_version}, Kind={kind}");
+            return Err(Failure::bad_request(message));
+        }
         if meta(&value).contains_key(ownership::FIELD) {
             return Err(Failure::bad_request("metadata.managedFields must be nil"));
         }

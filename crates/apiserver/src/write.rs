@@ -10,7 +10,7 @@ use crate::access::{self, Identity};
 use crate::body::{self, Body};
 use crate::deletion::{Deletion, delete, is_finished};
 use crate::engine::{Decided, Outcome};
-use crate::failure::Failure;
+use crate::failure::{Cause, Failure};
 use crate::object::{Key, Object, meta_mut, meta_text};
 use crate::options::DeleteOptions;
 use crate::ownership::{self, Apply, Managers, Operation, Refused, Writer};
@@ -222,8 +222,8 @@ impl<'a> Writing<'a> {
             resource, query, ..
         } = self.request;
         if query.force.is_some() {
-            let why = "force: Forbidden: may not be specified for non-apply patch";
-            return Err(options_invalid(why));
+            let why = "may not be specified for non-apply patch";
+            return Err(Failure::patch_options(&Cause::forbidden("force", why)));
         }
         let (patch, warnings) = Patch::parse(headers, body, resource, query.field_validation)?;
         let patched = |old: &Value| {
@@ -242,8 +242,11 @@ impl<'a> Writing<'a> {
             query, subresource, ..
         } = self.request;
         if query.field_manager.is_empty() {
-            let why = "fieldManager: Required value: is required for apply patch";
-            return Err(options_invalid(why));
+            let why = "is required for apply patch";
+            return Err(Failure::patch_options(&Cause::required(
+                "fieldManager",
+                why,
+            )));
         }
         let apply = Apply {
             writer: writer(self.request, headers, self.author, Operation::Apply),
@@ -459,11 +462,6 @@ fn refused(refused: Refused) -> Failure {
         Refused::Conflicts(conflicts) => Failure::apply_conflict(&conflicts),
         Refused::Invalid(why) => Failure::bad_request(why),
     }
-}
-
-fn options_invalid(why: &str) -> Failure {
-    let message = format!("PatchOptions.meta.k8s.io \"\" is invalid: {why}");
-    Failure::new(422, "Invalid", message)
 }
 
 /// What the next state means: nothing new, another state, or the end of an object that waited for its finalizers.

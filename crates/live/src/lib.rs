@@ -3,6 +3,7 @@
 //!
 //! The tests themselves are in `tests/`: they touch real namespaces, containers, SRv6 and real clients.
 
+pub mod kubernetes;
 pub mod lab;
 pub mod skip;
 pub mod tools;

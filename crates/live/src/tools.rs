@@ -15,8 +15,10 @@ use crate::Skip;
 
 /// Where the Go module is.
 const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/kubernetes");
-/// The package of kubectl in it.
+/// The packages in it.
 const KUBECTL_PACKAGE: &str = "k8s.io/kubernetes/cmd/kubectl";
+const API_SERVER_PACKAGE: &str = "k8s.io/kubernetes/cmd/kube-apiserver";
+const ETCD_PACKAGE: &str = "go.etcd.io/etcd/server/v3";
 /// The oldest minor version of kubectl that is of use where none can be built.
 const KUBECTL_MINOR_MIN: u32 = 30;
 /// Letters of the hash that name a folder of the cache.
@@ -38,6 +40,18 @@ pub fn kubectl() -> Result<PathBuf, Skip> {
             ))
         }),
     }
+}
+
+/// kube-apiserver and etcd, from the Go module.
+///
+/// # Errors
+/// Why they cannot be built.
+pub fn api_server() -> Result<(PathBuf, PathBuf), Skip> {
+    let go = find("go").ok_or_else(|| {
+        Skip::because("Go is not in PATH, so kube-apiserver cannot be built from tests/kubernetes")
+    })?;
+    let server = built(&go, "kube-apiserver", API_SERVER_PACKAGE)?;
+    Ok((server, built(&go, "etcd", ETCD_PACKAGE)?))
 }
 
 /// The program in the cache, built first if it is not there.

@@ -1,0 +1,7 @@
+//! The same requests to a real kube-apiserver and to ours: the answers must be the same.
+//!
+//! What differs by its nature (uids, versions, times) is hidden; everything else counts, the order of lists and the words
+//! of refusals included.
+
+mod apply;
+mod pair;

@@ -1,0 +1,185 @@
+//! Both servers, and one request to both.
+
+use std::sync::Mutex;
+
+use apiserver::Server;
+use http::Request;
+use http_body_util::BodyExt;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::client::Body;
+use kube::config::AuthInfo;
+use kube::{Client, Config};
+use live::kubernetes::{ApiServer, TOKEN};
+use serde_json::{Value, json};
+
+/// What is different by its nature.
+const HIDDEN: [&str; 4] = ["creationTimestamp", "resourceVersion", "time", "uid"];
+
+/// A real server and ours.
+pub struct Pair {
+    real: Client,
+    ours: Client,
+    // Ends with the pair.
+    server: ApiServer,
+    differences: Mutex<Vec<String>>,
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub struct Step<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub content_type: &'a str,
+    pub body: String,
+}
+
+impl Pair {
+    /// Both with the same definitions; `None`, with the reason told, where there is no real one.
+    pub async fn new(definitions: &[Value]) -> Option<Self> {
+        let server = match ApiServer::start() {
+            Ok(server) => server,
+            Err(skip) => {
+                skip.report();
+                return None;
+            }
+        };
+        let mut config = Config::new(server.url().parse().expect("an address"));
+        config.accept_invalid_certs = true;
+        config.auth_info = AuthInfo {
+            token: Some(TOKEN.to_owned().into()),
+            ..AuthInfo::default()
+        };
+        let real = Client::try_from(config).expect("a client");
+        let read = |definition: &Value| serde_json::from_value(definition.clone());
+        let served: Result<Vec<CustomResourceDefinition>, _> =
+            definitions.iter().map(read).collect();
+        let ours = Server::in_memory(served.expect("definitions")).client();
+        let mut pair = Self {
+            real,
+            ours,
+            server,
+            differences: Mutex::default(),
+        };
+        pair.until("/readyz", |code, _| code == 200).await;
+        pair.until("/api/v1/namespaces/default", |code, _| code == 200)
+            .await;
+        for definition in definitions {
+            pair.define(definition).await;
+        }
+        Some(pair)
+    }
+
+    async fn define(&mut self, definition: &Value) {
+        const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        let (code, said) = ask(
+            &self.real,
+            &Step {
+                method: "POST",
+                path: PATH,
+                content_type: "application/json",
+                body: definition.to_string(),
+            },
+        )
+        .await;
+        assert_eq!(code, 201, "{said}");
+        let (spec, version) = (
+            &definition["spec"],
+            &definition["spec"]["versions"][0]["name"],
+        );
+        let word = |value: &Value| value.as_str().expect("a text").to_owned();
+        let path = format!(
+            "/apis/{}/{}/{}",
+            word(&spec["group"]),
+            word(version),
+            word(&spec["names"]["plural"])
+        );
+        self.until(&path, |code, _| code == 200).await;
+    }
+
+    /// Waits until the real server answers so.
+    async fn until(&mut self, path: &str, expected: impl Fn(u16, &Value) -> bool) {
+        let step = Step {
+            method: "GET",
+            path,
+            content_type: "",
+            body: String::new(),
+        };
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::block_in_place(|| {
+            let real = &self.real;
+            self.server.wait(|| {
+                let (code, said) = runtime.block_on(ask(real, &step));
+                expected(code, &said)
+            });
+        });
+    }
+
+    /// Sends a request to both and notes what differs in their answers.
+    pub async fn compare(&self, step: &Step<'_>) {
+        let (real, ours) = (ask(&self.real, step).await, ask(&self.ours, step).await);
+        let (expected, found) = (hidden(real.1), hidden(ours.1));
+        if (real.0, &expected) != (ours.0, &found) {
+            let difference = format!(
+                "{} {} {}\nkube-apiserver {}: {expected:#}\ngroma {}: {found:#}",
+                step.method, step.path, step.body, real.0, ours.0
+            );
+            self.differences.lock().expect("no panic").push(difference);
+        }
+    }
+
+    /// All answers must have been the same.
+    pub fn finish(self) {
+        let differences = self.differences.into_inner().expect("no panic");
+        assert!(
+            differences.is_empty(),
+            "{} answers differ\n{}",
+            differences.len(),
+            differences.join("\n\n")
+        );
+    }
+}
+
+/// The code and the document of an answer; 0 if there is none.
+async fn ask(client: &Client, step: &Step<'_>) -> (u16, Value) {
+    let mut request = Request::builder().method(step.method).uri(step.path);
+    if !step.content_type.is_empty() {
+        request = request.header("content-type", step.content_type);
+    }
+    let request = request.header("accept", "application/json");
+    let request = request.header("user-agent", "parity/1");
+    let request = request
+        .body(Body::from(step.body.clone().into_bytes()))
+        .expect("a request");
+    let Ok(response) = client.send(request).await else {
+        return (0, Value::Null);
+    };
+    let code = response.status().as_u16();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map(|body| body.to_bytes());
+    let body = body.unwrap_or_default();
+    let told = || json!(String::from_utf8_lossy(&body));
+    (
+        code,
+        serde_json::from_slice(&body).unwrap_or_else(|_| told()),
+    )
+}
+
+/// The document without what is different by its nature.
+fn hidden(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(fields) => {
+            for (name, field) in fields.iter_mut() {
+                match HIDDEN.contains(&name.as_str()) && field.is_string() {
+                    true => *field = "hidden".into(),
+                    false => *field = hidden(field.take()),
+                }
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(|item| *item = hidden(item.take())),
+        _ => {}
+    }
+    value
+}
