@@ -14,10 +14,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::convert;
 use crate::failure::Cause;
 use crate::ownership::Shape;
 use crate::resource::{Conversion, Home, Resource, Traits, Typed, Version};
+use crate::{convert, definition};
 
 /// Fields of an Event as stored (core/v1) and as served in `events.k8s.io/v1`.
 const EVENT_FIELDS: &[(&str, &str)] = &[
@@ -262,22 +262,34 @@ fn leases() -> Resource {
     builtin.resource()
 }
 
-/// The definitions themselves can be read; they change only with the server.
+/// The definitions themselves.
 fn definitions() -> Resource {
     let typed = typed::<CustomResourceDefinition>;
     let mut builtin = Builtin::core(
-        "customresourcedefinitions",
+        definition::PLURAL,
         "CustomResourceDefinition",
         &["crd", "crds"],
         typed,
     );
-    builtin.group = "apiextensions.k8s.io";
+    builtin.group = definition::GROUP;
     builtin.namespaced = false;
     builtin.status = true;
+    builtin.shape = Shape::object([
+        (
+            "spec",
+            Shape::named([
+                ("conversion", Shape::named([])),
+                ("names", Shape::named([])),
+                ("versions", Shape::Leaf),
+            ]),
+        ),
+        ("status", Shape::Unknown),
+    ]);
     builtin.traits = Traits {
         generation: true,
-        read_only: true,
         typed: Some(typed),
+        complete: Some(definition::complete),
+        problems: Some(definition::problems),
         ..Traits::default()
     };
     builtin.resource()

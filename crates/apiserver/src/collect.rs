@@ -18,13 +18,14 @@ use serde_json::Value;
 
 use crate::collect::expiry::Expiry;
 use crate::collect::owners::Tie;
+use crate::definition;
 use crate::deletion::{self, Deletion, FOREGROUND, ORPHAN, Preconditions};
 use crate::engine::Engine;
 use crate::history::{Change, Event};
 use crate::object::{Key, Object, finalizers, is_deleting, meta};
 use crate::query::Propagation;
 use crate::registry::Registry;
-
+use crate::selection::Selection;
 use crate::state::State;
 
 /// How many looks are taken before other requests get the lock.
@@ -47,6 +48,8 @@ enum Look {
     Sweep(String),
     /// Is this namespace empty, and may it go?
     Empty(String),
+    /// Delete all that is of this definition; may it go?
+    Undefine(String),
 }
 
 /// What may have become garbage.
@@ -63,6 +66,9 @@ impl Collector {
         if event.change == Change::Deleted {
             self.looks.extend(dependents.map(Look::At));
             self.note_owners(event);
+            if !key.home.group.is_empty() {
+                self.looks.insert(Look::Undefine(key.home.definition()));
+            }
             if !key.namespace.is_empty() {
                 self.looks.insert(Look::Empty(key.namespace.clone()));
             }
@@ -73,9 +79,8 @@ impl Collector {
             self.looks.insert(Look::At(key.clone()));
             self.note_owners(event);
         }
-        if is_namespace(key) && is_deleting(&event.new.value) {
-            self.looks.insert(Look::Sweep(key.name.clone()));
-            self.looks.insert(Look::Empty(key.name.clone()));
+        if is_deleting(&event.new.value) {
+            self.looks.extend(ends_of_content(key));
         }
     }
 
@@ -113,6 +118,16 @@ fn is_held(value: &Value) -> bool {
         .any(|finalizer| [FOREGROUND, ORPHAN].contains(finalizer))
 }
 
+/// What goes with an object that is being deleted because it is in it, or of its kind.
+fn ends_of_content(key: &Key) -> Vec<Look> {
+    let name = || key.name.clone();
+    match (is_namespace(key), definition::is_definition(key)) {
+        (true, _) => vec![Look::Sweep(name()), Look::Empty(name())],
+        (_, true) => vec![Look::Undefine(name())],
+        _ => Vec::new(),
+    }
+}
+
 fn is_namespace(key: &Key) -> bool {
     key.home.group.is_empty() && key.home.plural == "namespaces"
 }
@@ -131,8 +146,9 @@ impl Engine {
             if due.is_empty() && slice.is_empty() {
                 return;
             }
+            let registry = self.registry();
             let mut pass = Pass {
-                registry: &self.registry,
+                registry: &registry,
                 now: self.now(),
                 state: &mut state,
             };
@@ -164,13 +180,8 @@ impl State {
             if needs_look(None, object) {
                 self.collector.looks.insert(Look::At(object.key.clone()));
             }
-            if is_namespace(&object.key) && is_deleting(&object.value) {
-                self.collector
-                    .looks
-                    .insert(Look::Sweep(object.key.name.clone()));
-                self.collector
-                    .looks
-                    .insert(Look::Empty(object.key.name.clone()));
+            if is_deleting(&object.value) {
+                self.collector.looks.extend(ends_of_content(&object.key));
             }
         }
     }
@@ -198,6 +209,7 @@ impl Pass<'_> {
             }
             Look::Sweep(namespace) => self.sweep(&namespace),
             Look::Empty(namespace) => self.finish_namespace(&namespace),
+            Look::Undefine(name) => self.undefine(&name),
         }
     }
 
@@ -384,6 +396,34 @@ impl Pass<'_> {
     fn sweep(&mut self, namespace: &str) {
         let objects = self.state.objects.in_namespace(namespace);
         let looks: Vec<Look> = objects
+            .map(|object| Look::Delete(object.key.clone(), false))
+            .collect();
+        self.state.collector.looks.extend(looks);
+    }
+
+    fn undefine(&mut self, name: &str) {
+        let definitions = self.registry.get(definition::GROUP, definition::PLURAL);
+        let Some(key) = definitions.map(|definitions| definitions.key("", name)) else {
+            return;
+        };
+        let held = |definition: &Arc<Object>| {
+            is_deleting(&definition.value)
+                && finalizers(&definition.value).contains(&definition::CLEAN_UP)
+        };
+        let Some(definition) = self.state.latest(&key).filter(held) else {
+            return;
+        };
+        let home = Arc::new(definition::home(&definition.value));
+        let objects = self
+            .state
+            .objects
+            .select(&Selection::all(home.clone()), None);
+        if objects.is_empty() && !self.state.pending_at(&home) {
+            self.drop_finalizer(&definition, definition::CLEAN_UP);
+            return;
+        }
+        let left = objects.iter().filter(|object| !is_deleting(&object.value));
+        let looks: Vec<Look> = left
             .map(|object| Look::Delete(object.key.clone(), false))
             .collect();
         self.state.collector.looks.extend(looks);

@@ -74,7 +74,8 @@ impl Server {
                 .and_then(Value::as_str)
                 .unwrap_or_default()
         };
-        let found = self.registry().by_kind(text("apiVersion"), text("kind"));
+        let registry = self.registry();
+        let found = registry.by_kind(text("apiVersion"), text("kind"));
         let (resource, version) = found.ok_or_else(Failure::no_such_path)?;
         let namespace = match (resource.namespaced, meta_text(object, "namespace")) {
             (true, "") => NAMESPACE,

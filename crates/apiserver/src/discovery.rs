@@ -23,7 +23,6 @@ const VERBS: &[&str] = &[
     "update",
     "watch",
 ];
-const READ_VERBS: &[&str] = &["get", "list", "watch"];
 const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
 
 /// Answers a discovery request; `None` if the path is about something else.
@@ -143,13 +142,13 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Option<Value> {
     for (resource, version) in served(registry, group, version) {
         entries.push(json!({
             "name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced,
-            "kind": resource.kind, "verbs": verbs(resource), "shortNames": resource.short_names,
+            "kind": resource.kind, "verbs": VERBS, "shortNames": resource.short_names,
             "categories": resource.categories,
         }));
         if version.status {
             entries.push(json!({
                 "name": format!("{}/status", resource.plural), "singularName": "",
-                "namespaced": resource.namespaced, "kind": resource.kind, "verbs": status_verbs(resource),
+                "namespaced": resource.namespaced, "kind": resource.kind, "verbs": STATUS_VERBS,
             }));
         }
     }
@@ -172,22 +171,6 @@ fn served<'a>(
         .all()
         .filter(move |resource| resource.group == group);
     of_group.filter_map(move |resource| Some((&**resource, resource.version(version)?)))
-}
-
-fn verbs(resource: &Resource) -> &'static [&'static str] {
-    if resource.traits.read_only {
-        READ_VERBS
-    } else {
-        VERBS
-    }
-}
-
-fn status_verbs(resource: &Resource) -> &'static [&'static str] {
-    if resource.traits.read_only {
-        &READ_VERBS[..1]
-    } else {
-        STATUS_VERBS
-    }
 }
 
 fn aggregated(registry: &Registry, core: bool) -> Value {
@@ -224,11 +207,10 @@ fn aggregated_resource((resource, version): (&Resource, &Version)) -> Value {
     let mut entry = json!({
         "resource": resource.plural, "singularResource": resource.singular, "responseKind": kind,
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
-        "verbs": verbs(resource), "shortNames": resource.short_names, "categories": resource.categories,
+        "verbs": VERBS, "shortNames": resource.short_names, "categories": resource.categories,
     });
     if version.status {
-        let status =
-            json!({"subresource": "status", "responseKind": kind, "verbs": status_verbs(resource)});
+        let status = json!({"subresource": "status", "responseKind": kind, "verbs": STATUS_VERBS});
         entry["subresources"] = json!([status]);
     }
     entry

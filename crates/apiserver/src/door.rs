@@ -145,8 +145,8 @@ fn object(
     namespace: &str,
     name: &str,
 ) -> Result<Arc<Object>, Failure> {
-    let resource = server
-        .registry()
+    let registry = server.registry();
+    let resource = registry
         .get(GROUP, plural)
         .ok_or_else(Failure::no_such_path)?;
     let found = server

@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::definition;
 use crate::failure::Failure;
+use crate::history::{Change, Event};
 use crate::object::{Key, Object};
 use crate::registry::Registry;
 use crate::state::{State, Visible};
@@ -26,7 +28,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What decides, stores and shows writes.
 pub(crate) struct Engine {
-    pub(crate) registry: Arc<Registry>,
+    registry: RwLock<Arc<Registry>>,
     pub(crate) clock: Clock,
     state: Mutex<State>,
     /// `None` once the server is closed.
@@ -58,7 +60,7 @@ impl Engine {
     ) -> Arc<Self> {
         let storage = RwLock::new(Some(storage));
         Arc::new(Self {
-            registry,
+            registry: RwLock::new(registry),
             clock,
             state: Mutex::new(state),
             storage,
@@ -68,6 +70,38 @@ impl Engine {
     /// The current state; hold it shortly.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is served now.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        self.registry
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Serves what visible definitions say. Called under the lock of the state, so that nobody sees one without the other.
+    fn redefine(&self, state: &mut State) {
+        let own = |event: &Arc<Event>| self.registry().is_own(&event.new.key.name);
+        for event in state.take_redefined() {
+            if own(&event) {
+                continue;
+            }
+            let new = (event.change != Change::Deleted).then_some(&event.new.value);
+            let old = event.old.as_ref().map(|old| &old.value);
+            let next = self.registry().redefined(old, new);
+            let home = definition::home(&event.new.value);
+            match next.at_home(&home) {
+                Some(resource) => state
+                    .objects
+                    .prepare(resource.home.clone(), resource.stored_paths()),
+                None => state.hub.close_home(&home),
+            }
+            *self
+                .registry
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        }
     }
 
     /// Now, as it is written into objects.
@@ -150,7 +184,10 @@ impl Engine {
         let mut state = self.state();
         state.answered();
         match result {
-            Ok(()) => state.publish(revision),
+            Ok(()) => {
+                state.publish(revision);
+                self.redefine(&mut state);
+            }
             Err(error) => {
                 tracing::error!(?error, "storage failed; no more writes are taken");
                 state.fail(&error);

@@ -78,6 +78,16 @@ impl Hub {
         self.homes.clear();
     }
 
+    /// Closes the watches of what is not served any more.
+    pub(crate) fn close_home(&mut self, home: &Home) {
+        let concerned = self
+            .watchers
+            .iter()
+            .filter(|(_, watcher)| *watcher.selection.home == *home);
+        let ids: Vec<u64> = concerned.map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.close(id));
+    }
+
     /// Tells those whom the change concerns, in the order in which they came.
     pub(crate) fn tell(&mut self, event: &Event) {
         let Some(index) = self.homes.get(&event.new.key.home) else {

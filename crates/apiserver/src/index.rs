@@ -32,15 +32,17 @@ struct Shelf {
 }
 
 impl Objects {
-    /// Prepares a resource whose objects are also found by the values at `paths`.
+    /// Prepares a resource whose objects are also found by the values at `paths`; those that are there stay.
     pub(crate) fn prepare(&mut self, home: Arc<Home>, paths: Vec<String>) {
-        self.homes.insert(
-            home,
-            Shelf {
-                paths,
-                ..Shelf::default()
-            },
-        );
+        let shelf = Shelf {
+            paths,
+            ..Shelf::default()
+        };
+        let before = self.homes.insert(home, shelf);
+        let objects = before
+            .into_iter()
+            .flat_map(|before| before.objects.into_values());
+        objects.for_each(|object| self.insert(object));
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<&Arc<Object>> {

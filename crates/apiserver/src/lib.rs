@@ -12,6 +12,7 @@ mod builtin;
 mod collect;
 mod convert;
 mod decode;
+mod definition;
 mod deletion;
 mod direct;
 mod discovery;

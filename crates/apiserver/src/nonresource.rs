@@ -41,7 +41,7 @@ pub(crate) fn answer(server: &Server, head: &Parts) -> Result<Response<Body>, Fa
         "/healthz" | "/livez" => Ok(healthy()),
         "/readyz" => ready(server),
         "/version" => json(version()),
-        path => discovery::answer(server.registry(), path, query.pretty, &head.headers)
+        path => discovery::answer(&server.registry(), path, query.pretty, &head.headers)
             .unwrap_or_else(|| Err(Failure::no_such_path())),
     }
 }

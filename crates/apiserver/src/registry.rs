@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 
-use crate::builtin;
 use crate::resource::{Home, Resource};
+use crate::{builtin, definition};
 
 /// The served resources, in the order of group and plural.
+#[derive(Clone)]
 pub struct Registry {
     resources: BTreeMap<(String, String), Arc<Resource>>,
     crds: Vec<CustomResourceDefinition>,
@@ -66,6 +67,52 @@ impl Registry {
         let registry = Arc::new(Self::new(crds)?);
         *last = Some(registry.clone());
         Ok(registry)
+    }
+
+    /// What is served once that definition is as it is now, or is gone.
+    pub(crate) fn redefined(&self, old: Option<&Value>, new: Option<&Value>) -> Self {
+        let mut next = self.clone();
+        for definition in old.into_iter().filter(|it| definition::serves(it)) {
+            let Home { group, plural } = definition::home(definition);
+            next.resources.remove(&(group, plural));
+        }
+        if let Some(definition) = new.filter(|it| definition::serves(it)) {
+            match definition::resource(definition) {
+                Ok(resource) => {
+                    let key = (resource.group.clone(), resource.plural.clone());
+                    next.resources.insert(key, Arc::new(resource));
+                }
+                Err(why) => {
+                    let name = definition::name(definition);
+                    tracing::error!(name, why, "a stored definition cannot be served");
+                }
+            }
+        }
+        next
+    }
+
+    /// Whether the program itself brings that definition.
+    pub(crate) fn is_own(&self, name: &str) -> bool {
+        self.crds
+            .iter()
+            .any(|crd| crd.metadata.name.as_deref() == Some(name))
+    }
+
+    /// Which name of a definition is another's.
+    pub(crate) fn taken(&self, definition: &Value) -> Option<String> {
+        let home = definition::home(definition);
+        let kind = definition
+            .pointer("/spec/names/kind")
+            .and_then(Value::as_str);
+        let mut others = self
+            .all()
+            .filter(|it| it.group == home.group && *it.home != home);
+        let other = others.find(|it| Some(it.kind.as_str()) == kind)?;
+        Some(format!(
+            "{:?} is already in use by {}",
+            other.kind,
+            other.qualified()
+        ))
     }
 
     /// The definitions as documents.

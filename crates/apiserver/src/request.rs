@@ -228,13 +228,12 @@ fn refuse_impossible(
     namespace: &str,
     subresource: Option<Subresource>,
 ) -> Result<(), Failure> {
-    let reads = matches!(verb, Verb::Get | Verb::List | Verb::Watch);
     let changes = matches!(verb, Verb::Get | Verb::Update | Verb::Patch);
     let homeless = matches!(verb, Verb::Create | Verb::DeleteCollection)
         && resource.namespaced
         && namespace.is_empty();
     let unreachable = subresource.is_some() && !changes;
-    if (resource.traits.read_only && !reads) || homeless || unreachable {
+    if homeless || unreachable {
         return Err(Failure::method_not_allowed());
     }
     Ok(())

@@ -10,6 +10,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use serde_json::Value;
 
+use crate::convert;
 use crate::failure::Cause;
 use crate::object::Key;
 use crate::ownership::Shape;
@@ -52,6 +53,13 @@ pub struct Home {
     pub plural: String,
 }
 
+impl Home {
+    /// The name of the definition whose objects are kept there.
+    pub(crate) fn definition(&self) -> String {
+        format!("{}.{}", self.plural, self.group)
+    }
+}
+
 /// One served version of a resource.
 pub struct Version {
     /// Such as `v1alpha1`.
@@ -90,6 +98,9 @@ pub type Complete = fn(&mut Value, Option<&Value>);
 /// What of the first state of an object may not become the second one.
 pub type Fixed = fn(&Value, &Value) -> Vec<Cause>;
 
+/// What is wrong with a state, whose previous one is known if there is one.
+pub type Problems = fn(Option<&Value>, &Value) -> Vec<Cause>;
+
 /// How a resource differs from a plain custom resource.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traits {
@@ -99,12 +110,12 @@ pub struct Traits {
     pub create_on_update: bool,
     /// `metadata.generation` is kept.
     pub generation: bool,
-    /// Clients may only read; the server itself writes.
-    pub read_only: bool,
     /// Completes what clients write.
     pub complete: Option<Complete>,
     /// What may not become of the previous state.
     pub fixed: Option<Fixed>,
+    /// What is wrong beyond its form.
+    pub problems: Option<Problems>,
     /// The Rust type of a built-in, in place of a schema.
     pub typed: Option<Typed>,
     /// Parts that are there, empty, before anybody has written them.
@@ -189,6 +200,16 @@ impl Resource {
     #[must_use]
     pub fn version(&self, name: &str) -> Option<&Version> {
         self.versions.iter().find(|version| version.name == name)
+    }
+
+    /// The paths in stored objects by whose values they are found.
+    pub(crate) fn stored_paths(&self) -> Vec<String> {
+        let versions = self.versions.iter();
+        let paths = versions.flat_map(|version| {
+            let paths = version.selectable.iter();
+            paths.map(|path| convert::stored_path(version.conversion, path))
+        });
+        paths.collect()
     }
 
     /// The schema of stored objects, if they have one.

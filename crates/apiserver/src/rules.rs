@@ -359,6 +359,9 @@ impl Frame<'_> {
 
     fn problems(&self, value: &Value, old: Option<&Object>) -> Vec<Cause> {
         let mut causes = metadata::problems(self.resource, value);
+        if let Some(problems) = self.resource.traits.problems {
+            causes.extend(problems(old.map(|old| &old.value), value));
+        }
         if let (Some(fixed), Some(old)) = (self.resource.traits.fixed, old) {
             causes.extend(fixed(&old.value, value));
         }

@@ -70,7 +70,7 @@ impl Server {
     {
         let (head, body) = request.into_parts();
         let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
-        let Some(request) = Request::parse(self.registry(), &head.method, path, query)? else {
+        let Some(request) = Request::parse(&self.registry(), &head.method, path, query)? else {
             return nonresource::answer(self, &head);
         };
         access::check(self, identity, &request)?;

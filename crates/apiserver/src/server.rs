@@ -1,6 +1,6 @@
 //! The server: its parts put together, and what it can be given.
 
-use std::sync::{Arc, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use crate::selection::Selection;
 use crate::state::State;
 use crate::store::memory::Memory;
 use crate::store::{Loaded, Storage};
-use crate::{boot, convert};
+use crate::{boot, definition};
 
 /// A Kubernetes-style API server. Clones are the same server.
 #[derive(Clone)]
@@ -28,7 +28,8 @@ pub struct Server(Arc<Handle>);
 struct Handle {
     engine: Arc<Engine>,
     ids: Ids,
-    documents: OnceLock<Documents>,
+    /// What describes a registry.
+    documents: Mutex<Option<(Arc<Registry>, Arc<Documents>)>>,
 }
 
 impl Drop for Handle {
@@ -78,8 +79,8 @@ impl Server {
 
     /// Everything that is served.
     #[must_use]
-    pub fn registry(&self) -> &Registry {
-        &self.0.engine.registry
+    pub fn registry(&self) -> Arc<Registry> {
+        self.0.engine.registry()
     }
 
     /// What decides and shows writes.
@@ -109,10 +110,21 @@ impl Server {
     }
 
     /// What describes everything that is served; made when it is first asked for.
-    pub(crate) fn documents(&self) -> &Documents {
-        self.0
+    pub(crate) fn documents(&self) -> Arc<Documents> {
+        let registry = self.registry();
+        let mut made = self
+            .0
             .documents
-            .get_or_init(|| Documents::new(self.registry()))
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some((of, documents)) if Arc::ptr_eq(of, &registry) => documents.clone(),
+            _ => {
+                let documents = Arc::new(Documents::new(&registry));
+                *made = Some((registry, documents.clone()));
+                documents
+            }
+        }
     }
 
     pub(crate) fn ids(&self) -> &Ids {
@@ -168,6 +180,7 @@ impl Builder {
                 .map_err(|why| api::Error::new(api::ErrorKind::Invalid, why))?,
         };
         let loaded = self.storage.load().map_err(boot::unreadable)?;
+        let registry = with_stored(registry, &loaded);
         let revision = loaded.revision;
         let objects = shelve(&registry, loaded)?;
         let state = State::new(revision, objects, self.history);
@@ -175,7 +188,7 @@ impl Builder {
         let handle = Handle {
             engine,
             ids: self.ids,
-            documents: OnceLock::new(),
+            documents: Mutex::default(),
         };
         let server = Server(Arc::new(handle));
         boot::prepare(&server)?;
@@ -183,17 +196,28 @@ impl Builder {
     }
 }
 
+/// What is served with the definitions that users have made.
+fn with_stored(registry: Arc<Registry>, loaded: &Loaded) -> Arc<Registry> {
+    let prefix = format!("{}/{}/", definition::GROUP, definition::PLURAL);
+    let stored = loaded
+        .entries
+        .iter()
+        .filter(|(key, _)| key.starts_with(&prefix));
+    let definitions = stored.filter_map(|(_, json)| serde_json::from_slice::<Value>(json).ok());
+    let users = definitions.filter(|it| !definition::is_former(&registry, it));
+    let users: Vec<Value> = users
+        .filter(|it| !registry.is_own(definition::name(it)))
+        .collect();
+    users.iter().fold(registry, |registry, definition| {
+        Arc::new(registry.redefined(None, Some(definition)))
+    })
+}
+
 /// Puts loaded objects in their places.
 fn shelve(registry: &Registry, loaded: Loaded) -> Result<Objects, api::Error> {
     let mut objects = Objects::default();
     for resource in registry.all() {
-        let selectable = resource.versions.iter().flat_map(|version| {
-            version
-                .selectable
-                .iter()
-                .map(|path| convert::stored_path(version.conversion, path))
-        });
-        objects.prepare(resource.home.clone(), selectable.collect());
+        objects.prepare(resource.home.clone(), resource.stored_paths());
     }
     for (key, value) in loaded.entries {
         let object =

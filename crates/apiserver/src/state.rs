@@ -12,10 +12,12 @@ use futures::channel::oneshot;
 use serde_json::Value;
 
 use crate::collect::Collector;
+use crate::definition;
 use crate::history::{Change, Event, History};
 use crate::hub::Hub;
 use crate::index::Objects;
 use crate::object::{Key, Object};
+use crate::resource::Home;
 use crate::store::{self, BATCHES_MAX, Batch, Write};
 
 /// Resolves once a revision is durable and visible.
@@ -42,6 +44,8 @@ pub(crate) struct State {
     pub(crate) history: History,
     pub(crate) hub: Hub,
     pub(crate) collector: Collector,
+    /// Visible changes of definitions that are not served yet.
+    redefined: Vec<Arc<Event>>,
     /// Why storage takes no more writes.
     pub(crate) broken: Option<store::Error>,
 }
@@ -61,6 +65,7 @@ impl State {
             history: History::new(revision, history_limit),
             hub: Hub::default(),
             collector: Collector::default(),
+            redefined: Vec::new(),
             broken: None,
         }
     }
@@ -76,6 +81,12 @@ impl State {
             Some((_, object)) => object.clone(),
             None => self.objects.get(key).cloned(),
         }
+    }
+
+    /// Whether the next write finds an object that is kept there and not visible yet.
+    pub(crate) fn pending_at(&self, home: &Home) -> bool {
+        let mut pending = self.pending.iter();
+        pending.any(|(key, (_, object))| *key.home == *home && object.is_some())
     }
 
     /// Every object that the next write finds in a namespace, for deciding whether it is empty.
@@ -176,6 +187,11 @@ impl State {
         }
     }
 
+    /// Takes the changes of definitions that are visible and not served yet.
+    pub(crate) fn take_redefined(&mut self) -> Vec<Arc<Event>> {
+        mem::take(&mut self.redefined)
+    }
+
     /// Storage failed: nothing that is on its way will ever be visible, and no write is taken any more.
     pub(crate) fn fail(&mut self, error: &store::Error) {
         self.broken = Some(error.clone());
@@ -201,6 +217,9 @@ impl State {
             Change::Added | Change::Modified => self.objects.insert(event.new.clone()),
         }
         self.visible = event.revision;
+        if definition::is_definition(key) {
+            self.redefined.push(event.clone());
+        }
         self.hub.tell(&event);
         self.collector
             .note(&event, self.objects.dependents(event.new.uid()).cloned());

@@ -20,7 +20,7 @@ use crate::request::{Request, Subresource, Verb};
 use crate::rules::{Admitted, By, Frame, Stamp};
 use crate::server::Server;
 use crate::state::State;
-use crate::{convert, decode, list, namespace};
+use crate::{convert, decode, definition, list, namespace};
 
 /// How many generated names are tried before the client is told that all are taken.
 const NAMES_TRIED_MAX: usize = 8;
@@ -151,8 +151,12 @@ impl<'a> Writing<'a> {
             now: self.server.now(),
             suffix: ids.suffix(),
         };
+        let now = stamp.now.clone();
         let Admitted { value, warnings } = self.frame().create(value, stamp)?;
-        let value = namespace::finish(resource, value);
+        let mut value = namespace::finish(resource, value);
+        let registry = self.server.registry();
+        definition::hold(resource, &mut value);
+        let value = definition::finish(&registry, resource, value, None, &now);
         let value = convert::stored(resource, self.request.served(), value);
         let key = resource.key(&self.request.namespace, meta_text(&value, "name"));
         access::check_created(self.author, self.request, &value)?;
@@ -160,8 +164,10 @@ impl<'a> Writing<'a> {
             Some(_) => Err(Failure::already_exists(resource, &key.name)),
             None => Ok(Outcome::Set(value.clone())),
         };
-        let admit =
-            |state: &State| namespace::admits(state, self.server.registry(), resource, &key);
+        let admit = |state: &State| {
+            namespace::admits(state, &registry, resource, &key)?;
+            definition::admits(state, &registry, resource)
+        };
         Ok(Done {
             decided: self.decide(&key, self.request.query.dry_run, decide, admit)?,
             warnings,
@@ -301,6 +307,8 @@ impl<'a> Writing<'a> {
         } = self.request;
         let version = self.request.served();
         let key = resource.key(&self.request.namespace, &self.request.name);
+        let (registry, now) = (self.server.registry(), self.server.now());
+        definition::may_change(&registry, resource, &key)?;
         let mut warnings = Vec::new();
         let decide = |old: Option<&Arc<Object>>| {
             let old = old.ok_or_else(|| Failure::not_found(resource, &key.name))?;
@@ -313,6 +321,7 @@ impl<'a> Writing<'a> {
             access::check_changed(self.author, self.request, &served.value, &admitted.value)?;
             warnings = admitted.warnings;
             let value = convert::stored(resource, version, admitted.value);
+            let value = definition::finish(&registry, resource, value, Some(&old.value), &now);
             Ok(outcome(self.request, old, value))
         };
         let decided = self.decide(&key, self.request.query.dry_run, decide, |_| Ok(()))?;
@@ -401,7 +410,11 @@ impl<'a> Writing<'a> {
                 }
             })
         };
-        let admit = |_: &State| namespace::may_go(resource, key);
+        let registry = self.server.registry();
+        let admit = |_: &State| {
+            namespace::may_go(resource, key)?;
+            definition::may_change(&registry, resource, key)
+        };
         let decided = self.decide(key, options.dry_run, decide, admit)?;
         Ok((decided, gone))
     }

@@ -151,7 +151,8 @@ fn selects(request: &Request, path: &str, value: &str) -> Result<bool, Failure> 
 
 /// Whether an Instance of the host in that namespace names the ConfigMap or Secret.
 fn is_named(server: &Server, host: &str, request: &Request, kind: &str) -> bool {
-    let Some(instances) = server.registry().get(GROUP, "instances") else {
+    let registry = server.registry();
+    let Some(instances) = registry.get(GROUP, "instances") else {
         return false;
     };
     let own = Selection {

@@ -86,17 +86,9 @@ pub(super) fn of(resource: &Resource, version: &Version) -> Map<String, Value> {
     if resource.namespaced {
         put(&everywhere, &[&LIST]);
     }
-    match resource.traits.read_only {
-        true => {
-            put(&collection, &[&LIST]);
-            put(&item, &[&GET]);
-        }
-        false => {
-            put(&collection, &[&LIST, &CREATE, &DELETE_MANY]);
-            put(&item, &[&GET, &UPDATE, &PATCH, &DELETE]);
-        }
-    }
-    if version.status && !resource.traits.read_only {
+    put(&collection, &[&LIST, &CREATE, &DELETE_MANY]);
+    put(&item, &[&GET, &UPDATE, &PATCH, &DELETE]);
+    if version.status {
         put(&format!("{item}/status"), &[&GET, &UPDATE, &PATCH]);
     }
     paths

@@ -1,12 +1,16 @@
 //! What is there again after a restart, and in which form.
 
+use std::time::Duration;
+
 use apiserver::Server;
 use apiserver::store::redb::Redb;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
 
-use crate::{Api, MAPS, WIDGETS, crds, widget};
+use crate::definitions::{DEFINITIONS, GADGETS, definition, gadget};
+use crate::{Api, MAPS, WIDGETS, crds, names, widget};
 
 /// A server over the store in that folder.
 fn open(folder: &TempDir, crds: Vec<CustomResourceDefinition>) -> Api {
@@ -91,4 +95,41 @@ async fn a_namespace_goes_with_what_is_not_served_any_more() {
         assert_eq!(api.call("POST", MAPS, &later).await.code, 201);
     }
     panic!("the namespace is still there");
+}
+
+#[tokio::test]
+async fn what_a_user_defined_is_served_again_and_a_former_definition_of_the_program_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let api = open(&folder, crds());
+    let made = api.call("POST", DEFINITIONS, &definition(3)).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    assert_eq!(api.call("POST", GADGETS, &gadget("a", 1)).await.code, 201);
+    let path = format!("{DEFINITIONS}/gadgets.tools.example.org");
+    let mut held = gadget("held", 1);
+    held["metadata"]["finalizers"] = json!(["example.org/hold"]);
+    api.call("POST", GADGETS, &held).await;
+    drop(api);
+    let api = open(&folder, Vec::new());
+    assert_eq!(names(&api.get(GADGETS).await.body), ["a", "held"]);
+    assert_eq!(api.call("POST", GADGETS, &gadget("b", 9)).await.code, 422);
+    assert_eq!(api.get(WIDGETS).await.code, 404);
+    let former = format!("{DEFINITIONS}/widgets.example.com");
+    assert_eq!(api.get(&former).await.code, 404);
+    api.call("DELETE", &path, &Value::Null).await;
+    drop(api);
+    let api = open(&folder, crds());
+    assert_eq!(
+        names(&api.get(GADGETS).await.body),
+        ["held"],
+        "it is still on its way out"
+    );
+    let free = json!({"metadata": {"finalizers": null}});
+    api.call("PATCH", &format!("{GADGETS}/held"), &free).await;
+    let gone = async {
+        while api.get(&path).await.code != 404 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let gone = timeout(Duration::from_secs(10), gone).await;
+    gone.expect("nothing holds the definition any more");
 }
