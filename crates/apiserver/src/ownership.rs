@@ -31,6 +31,10 @@ use walk::{Differences, compare, fields, merge, with_named, without};
 
 /// Where ownership is written down.
 pub(crate) const FIELD: &str = "managedFields";
+/// The manager by which kubectl applies.
+const KUBECTL: &str = "kubectl";
+/// The annotation in which kubectl keeps what it applied without the server's help.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Who owns what was there before anybody applied.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
@@ -45,6 +49,8 @@ pub(crate) struct Forms<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Apply {
     pub(crate) writer: Writer,
+    /// What he sent.
+    pub(crate) sent: Value,
     /// Whether he takes what others own.
     pub(crate) force: bool,
     /// RFC 3339.
@@ -156,6 +162,8 @@ pub(crate) fn first(forms: Forms<'_>, config: &Value, apply: &Apply) -> Result<M
 }
 
 /// What comes of an object when somebody applies his configuration, and who owns what then.
+///
+/// kubectl may take what it applied itself before it did so on the server: the annotation that it left says what that was.
 pub(crate) fn applied(
     forms: Forms<'_>,
     live: &Value,
@@ -163,8 +171,55 @@ pub(crate) fn applied(
     managers: Managers,
     apply: &Apply,
 ) -> Result<(Value, Managers), Refused> {
+    let last = last_applied(live).filter(|_| apply.writer.name == KUBECTL);
+    let Some(last) = last else {
+        return merged(forms, live, config, managers, apply);
+    };
+    let done = match merged(forms, live, config, managers.clone(), apply) {
+        Err(Refused::Conflicts(mut conflicts)) => {
+            let own = still_own(forms, &last, live)?.paths();
+            conflicts.retain(|conflict| !own.contains(&conflict.path));
+            if !conflicts.is_empty() {
+                return Err(Refused::Conflicts(conflicts));
+            }
+            let forced = Apply {
+                force: true,
+                ..apply.clone()
+            };
+            merged(forms, live, config, managers, &forced)
+        }
+        done => done,
+    };
+    let (mut object, managers) = done?;
+    object["metadata"]["annotations"][LAST_APPLIED] = format!("{}\n", apply.sent).into();
+    Ok((object, managers))
+}
+
+/// What kubectl applied last without the server's help.
+fn last_applied(live: &Value) -> Option<Value> {
+    let annotations = meta(live).get("annotations")?;
+    serde_json::from_str(annotations.get(LAST_APPLIED)?.as_str()?).ok()
+}
+
+/// What kubectl applied and nobody has changed since.
+fn still_own(forms: Forms<'_>, last: &Value, live: &Value) -> Result<FieldSet, String> {
+    let shape = &forms.version.shape;
+    let seen = compare(shape, last, live)?;
+    let own = fields(shape, last)?;
+    Ok(own.difference(&seen.now()).difference(&seen.removed))
+}
+
+fn merged(
+    forms: Forms<'_>,
+    live: &Value,
+    config: &Value,
+    managers: Managers,
+    apply: &Apply,
+) -> Result<(Value, Managers), Refused> {
     let mut managers = managers;
-    let Apply { writer, force, now } = apply;
+    let Apply {
+        writer, force, now, ..
+    } = apply;
     if managers.is_empty() {
         let writer = Writer {
             name: BEFORE_FIRST_APPLY.to_owned(),
@@ -175,7 +230,7 @@ pub(crate) fn applied(
         managers = updated(forms, &blank, live, managers, writer, now)?;
     }
     let shape = &forms.version.shape;
-    let merged = merge(shape, live, config)?;
+    let object = merge(shape, live, config)?;
     let last = managers.take(writer);
     let fields = fields(shape, config)?.difference(&UNOWNED);
     let time = last.as_ref().and_then(|last| last.time.clone());
@@ -185,8 +240,8 @@ pub(crate) fn applied(
         fields,
     });
     let object = match last {
-        Some(last) => pruned(forms, merged, &managers, &last)?,
-        None => merged,
+        Some(last) => pruned(forms, object, &managers, &last)?,
+        None => object,
     };
     let (mut managers, _) = match taken(forms, live, &object, managers, Some((writer, *force)))? {
         Ok(taken) => taken,

@@ -254,13 +254,14 @@ impl<'a> Writing<'a> {
                 why,
             )));
         }
+        let frame = self.frame();
+        let (mut config, mut warnings) = decode::configuration(body, query.field_validation)?;
         let apply = Apply {
             writer: writer(self.request, headers, self.author, Operation::Apply),
+            sent: config.clone(),
             force: query.force == Some(true),
             now: self.server.now(),
         };
-        let frame = self.frame();
-        let (mut config, mut warnings) = decode::configuration(body, query.field_validation)?;
         self.place_named(&mut config)?;
         let admitted = frame.configuration(config, *subresource)?;
         warnings.extend(admitted.warnings);

@@ -86,6 +86,7 @@ impl Life {
     fn tries(&mut self, name: &str, spec: Value, force: bool) -> Result<(), Refused> {
         let apply = Apply {
             writer: self.writer(name, Operation::Apply),
+            sent: widget(spec.clone()),
             force,
             now: NOW.to_owned(),
         };

@@ -438,3 +438,61 @@ fn nobody_gets_in_without_a_certificate() {
         );
     });
 }
+
+#[test]
+fn server_side_apply_keeps_what_others_own() {
+    each(|place| {
+        let one = place.file("one.yaml", &widget("gear", "{size: 3, colour: red}"));
+        let two = place.file("two.yaml", &widget("gear", "{size: 4}"));
+        let said = place.ok(&format!("apply --server-side --field-manager=one -f {one}"));
+        assert_eq!(said, "widget.test.groma.dev/gear serverside-applied\n");
+        let said = place.refused(&format!("apply --server-side --field-manager=two -f {two}"));
+        assert!(said.contains("conflict with \"one\": .spec.size"), "{said}");
+        place.ok(&format!(
+            "apply --server-side --field-manager=two --force-conflicts -f {two}"
+        ));
+        let spec = place.ok("get widget gear -o jsonpath={.spec}");
+        assert_eq!(spec, r#"{"colour":"red","size":4}"#);
+        let managers = "get widget gear --show-managed-fields -o jsonpath={.metadata.managedFields[*].manager}";
+        assert_eq!(place.ok(managers), "one two");
+        let said = place.ok(&format!("diff --server-side --force-conflicts -f {two}"));
+        assert_eq!(said, "", "nothing would change");
+    });
+}
+
+#[test]
+fn what_was_applied_by_the_client_can_be_applied_by_the_server() {
+    each(|place| {
+        let first = widget("gear", "{size: 3, colour: red}");
+        place.apply(&first);
+        let next = place.file("next.yaml", &widget("gear", "{size: 5}"));
+        let said = place.ok(&format!("apply --server-side -f {next}"));
+        assert_eq!(said, "widget.test.groma.dev/gear serverside-applied\n");
+        let spec = place.ok("get widget gear -o jsonpath={.spec}");
+        assert_eq!(spec, r#"{"size":5}"#, "what kubectl owned as a client goes");
+    });
+}
+
+#[test]
+fn a_kind_of_a_user_is_made_used_and_deleted() {
+    each(|place| {
+        let definition = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n\
+            metadata: {name: gadgets.tools.example.org}\nspec:\n  group: tools.example.org\n  scope: Namespaced\n  \
+            names: {plural: gadgets, kind: Gadget, shortNames: [gd]}\n  versions:\n  - name: v1\n    served: true\n    \
+            storage: true\n    schema:\n      openAPIV3Schema:\n        type: object\n        properties:\n          \
+            spec: {type: object, properties: {size: {type: integer, description: How large.}}}\n";
+        place.apply(definition);
+        place.ok("wait --for=condition=Established crd/gadgets.tools.example.org --timeout=10s");
+        let gadget = "apiVersion: tools.example.org/v1\nkind: Gadget\nmetadata: {name: a}\nspec: {size: 1}\n";
+        let said = place.apply(gadget);
+        assert_eq!(said, "gadget.tools.example.org/a created\n");
+        assert!(place.ok("explain gadget.spec.size").contains("How large."));
+        assert_eq!(place.ok("get gd -o name"), "gadget.tools.example.org/a\n");
+        place.ok("delete crd gadgets.tools.example.org --timeout=10s");
+        let said = place.refused("get gd");
+        assert!(
+            said.contains("could not find the requested resource"),
+            "{said}"
+        );
+    });
+}

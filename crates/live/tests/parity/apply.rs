@@ -272,6 +272,31 @@ async fn built_ins_are_owned_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_kubectl_applied_itself_is_taken_over_alike() {
+    let Some(life) = Life::of_maps().await else {
+        return;
+    };
+    let last = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"annotations": {}, "name": "a", "namespace": "default"},
+        "data": {"a": "1", "b": "2", "c": "3"},
+    });
+    let noted = json!({"annotations": {
+        "kubectl.kubernetes.io/last-applied-configuration": format!("{last}\n"),
+    }});
+    let first = json!({"data": {"a": "1", "b": "2", "c": "3"}, "metadata": noted});
+    life.posts("kubectl-client-side-apply", first).await;
+    life.merges("other", "", json!({"data": {"b": "changed"}}))
+        .await;
+    life.applies("kubectl", "", json!({"data": {"a": "2", "b": "3"}}))
+        .await;
+    life.applies("kubectl", "", json!({"data": {"a": "2", "c": "4"}}))
+        .await;
+    life.applies("kubectl", "", json!({"data": {"c": "4"}}))
+        .await;
+    life.pair.finish();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_applied_is_refused_alike() {
     let Some(life) = Life::of_widgets().await else {
         return;
