@@ -3,12 +3,15 @@
 //! Their objects are checked by the types of `k8s-openapi` instead of a schema. Nothing here runs anything: a
 //! built-in is stored and served, and only Namespaces have a life of their own (see [`crate::namespace`]).
 
+mod access;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -47,7 +50,7 @@ const EVENT_SELECTABLE: &[&str] = &[
 
 /// Every built-in resource.
 pub(crate) fn resources() -> Vec<Resource> {
-    vec![
+    let mut all = vec![
         namespaces(),
         maps(),
         secrets(),
@@ -55,7 +58,10 @@ pub(crate) fn resources() -> Vec<Resource> {
         new_events(),
         leases(),
         definitions(),
-    ]
+        network_policies(),
+    ];
+    all.extend(access::resources());
+    all
 }
 
 /// What tells one built-in from another.
@@ -260,6 +266,48 @@ fn leases() -> Resource {
     builtin.shape = Shape::object([("spec", Shape::named([]))]);
     builtin.traits.create_on_update = true;
     builtin.resource()
+}
+
+fn network_policies() -> Resource {
+    let typed = typed::<NetworkPolicy>;
+    let mut builtin = Builtin::core("networkpolicies", "NetworkPolicy", &["netpol"], typed);
+    builtin.group = "networking.k8s.io";
+    builtin.traits.generation = true;
+    builtin.traits.complete = Some(complete_policy);
+    builtin.traits.blank = &["spec"];
+    builtin.shape = Shape::object([("spec", Shape::named([]))]);
+    builtin.resource()
+}
+
+/// What a policy is about follows from what it says.
+fn complete_policy(policy: &mut Value, _: Option<&Value>) {
+    let Some(spec) = policy.get_mut("spec").filter(|spec| spec.is_object()) else {
+        return;
+    };
+    if spec
+        .get("policyTypes")
+        .and_then(Value::as_array)
+        .is_none_or(Vec::is_empty)
+    {
+        let egress = spec
+            .get("egress")
+            .and_then(Value::as_array)
+            .is_some_and(|all| !all.is_empty());
+        spec["policyTypes"] = match egress {
+            true => json!(["Ingress", "Egress"]),
+            false => json!(["Ingress"]),
+        };
+    }
+    for rules in ["ingress", "egress"] {
+        let rules = spec.get_mut(rules).and_then(Value::as_array_mut);
+        let ports = rules.into_iter().flatten();
+        let ports = ports
+            .filter_map(|rule| rule.get_mut("ports")?.as_array_mut())
+            .flatten();
+        for port in ports.filter(|port| port.is_object() && port["protocol"].is_null()) {
+            port["protocol"] = "TCP".into();
+        }
+    }
 }
 
 /// The definitions themselves.

@@ -261,7 +261,9 @@ mod tests {
                 "apiextensions.k8s.io",
                 "coordination.k8s.io",
                 "events.k8s.io",
-                "groma.dev"
+                "groma.dev",
+                "networking.k8s.io",
+                "rbac.authorization.k8s.io"
             ]
         );
         let (_, _, group) = ask("/apis/groma.dev", "").await;

@@ -271,6 +271,18 @@ impl Cause {
         Self::new("FieldValueInvalid", field, message)
     }
 
+    /// A field whose value is none of those that there are.
+    #[must_use]
+    pub fn unsupported(field: &str, value: &Value, known: &[&str]) -> Self {
+        let known: Vec<String> = known.iter().map(|name| format!("{name:?}")).collect();
+        let known = known.join(", ");
+        let message = format!(
+            "Unsupported value: {}: supported values: {known}",
+            shown(value)
+        );
+        Self::new("FieldValueNotSupported", field, message)
+    }
+
     /// A field that may not be set, or not be changed so.
     #[must_use]
     pub fn forbidden(field: impl Into<String>, detail: &str) -> Self {

@@ -5,7 +5,7 @@
 /// Longest name of an object.
 pub const NAME_CHARS_MAX: usize = 253;
 /// Longest name of a namespace, and longest part of a label.
-pub const LABEL_CHARS_MAX: usize = 63;
+pub const LABEL_BYTES_MAX: usize = 63;
 
 /// Checks a DNS subdomain name: the form of most objects' names.
 ///
@@ -29,8 +29,8 @@ pub fn check_subdomain(name: &str) -> Result<(), String> {
 /// # Errors
 /// With the rule that is broken.
 pub fn check_dns_label(name: &str) -> Result<(), String> {
-    if name.len() > LABEL_CHARS_MAX {
-        return Err(format!("must be no more than {LABEL_CHARS_MAX} characters"));
+    if name.len() > LABEL_BYTES_MAX {
+        return Err(format!("must be no more than {LABEL_BYTES_MAX} characters"));
     }
     match is_dns_label(name) {
         true => Ok(()),
@@ -56,7 +56,17 @@ pub fn check_label_key(key: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err("name part must be non-empty".to_owned());
     }
-    check_qualified(name).map_err(|why| format!("name part {why}"))
+    check_length(name)
+        .and_then(|()| match is_qualified(name) {
+            true => Ok(()),
+            false => Err(
+                "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
+                alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
+                '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+                    .to_owned(),
+            ),
+        })
+        .map_err(|why| format!("name part {why}"))
 }
 
 /// Checks a label's value; it may be empty.
@@ -64,24 +74,26 @@ pub fn check_label_key(key: &str) -> Result<(), String> {
 /// # Errors
 /// With the rule that is broken.
 pub fn check_label_value(value: &str) -> Result<(), String> {
-    match value {
-        "" => Ok(()),
-        value => check_qualified(value),
+    check_length(value)?;
+    match value.is_empty() || is_qualified(value) {
+        true => Ok(()),
+        false => Err("a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and \
+            must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used \
+            for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+            .to_owned()),
     }
 }
 
-fn check_qualified(text: &str) -> Result<(), String> {
-    if text.len() > LABEL_CHARS_MAX {
-        return Err(format!("must be no more than {LABEL_CHARS_MAX} characters"));
-    }
-    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    match is_framed(text, |b| b.is_ascii_alphanumeric(), inner) {
+fn check_length(text: &str) -> Result<(), String> {
+    match text.len() <= LABEL_BYTES_MAX {
         true => Ok(()),
-        false => Err("must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
-            alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
-            '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-            .to_owned()),
+        false => Err(format!("must be no more than {LABEL_BYTES_MAX} bytes")),
     }
+}
+
+fn is_qualified(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    is_framed(text, |b| b.is_ascii_alphanumeric(), inner)
 }
 
 fn is_dns_label(text: &str) -> bool {
@@ -120,7 +132,7 @@ mod tests {
             check_subdomain(bad).expect_err(bad);
         }
         check_dns_label("a.b").expect_err("a label has no dots");
-        check_dns_label(&"a".repeat(LABEL_CHARS_MAX + 1)).expect_err("too long");
+        check_dns_label(&"a".repeat(LABEL_BYTES_MAX + 1)).expect_err("too long");
     }
 
     #[test]
@@ -135,7 +147,7 @@ mod tests {
             "A/b",
             "a b",
             "_a",
-            &"a".repeat(LABEL_CHARS_MAX + 1),
+            &"a".repeat(LABEL_BYTES_MAX + 1),
         ] {
             check_label_key(bad).expect_err(bad);
         }

@@ -375,10 +375,11 @@ impl<'a> Writing<'a> {
         if !gone {
             return Ok(body::json(200, render.object(&object)));
         }
-        let details = json!({
-            "name": key.name, "group": self.request.resource.group, "kind": self.request.resource.plural,
-            "uid": object.uid(),
-        });
+        let resource = &self.request.resource;
+        let mut details = json!({"name": key.name, "kind": resource.plural, "uid": object.uid()});
+        if !resource.group.is_empty() {
+            details["group"] = resource.group.clone().into();
+        }
         let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
         Ok(body::json(200, body::text(&status, render.pretty)))
     }

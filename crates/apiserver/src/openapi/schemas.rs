@@ -1,8 +1,10 @@
 //! The schemas of one document: those of definitions as they were given, those of built-ins from their Rust types.
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret, ServiceAccount};
 use k8s_openapi::api::events::v1::Event as NewEvent;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
@@ -15,7 +17,13 @@ use crate::resource::{Resource, Version};
 /// What references to schemas begin with.
 pub(super) const COMPONENTS: &str = "#/components/schemas/";
 /// Lists that a strategic merge patch merges by a key instead of replacing: schema, field, key (empty for plain values).
-const MERGED_LISTS: [(&str, &str, &str); 3] = [
+const MERGED_LISTS: [(&str, &str, &str); 5] = [
+    (
+        "io.k8s.api.core.v1.ServiceAccount",
+        "imagePullSecrets",
+        "name",
+    ),
+    ("io.k8s.api.core.v1.ServiceAccount", "secrets", "name"),
     (
         "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
         "ownerReferences",
@@ -164,6 +172,12 @@ fn built_in(resource: &Resource) -> Option<BuiltIn> {
         ("", "events") => Some(of::<Event>()),
         ("events.k8s.io", "events") => Some(of::<NewEvent>()),
         ("coordination.k8s.io", "leases") => Some(of::<Lease>()),
+        ("", "serviceaccounts") => Some(of::<ServiceAccount>()),
+        ("networking.k8s.io", "networkpolicies") => Some(of::<NetworkPolicy>()),
+        ("rbac.authorization.k8s.io", "roles") => Some(of::<Role>()),
+        ("rbac.authorization.k8s.io", "clusterroles") => Some(of::<ClusterRole>()),
+        ("rbac.authorization.k8s.io", "rolebindings") => Some(of::<RoleBinding>()),
+        ("rbac.authorization.k8s.io", "clusterrolebindings") => Some(of::<ClusterRoleBinding>()),
         ("apiextensions.k8s.io", "customresourcedefinitions") => {
             Some(of::<CustomResourceDefinition>())
         }

@@ -26,6 +26,7 @@ fn merge_of(field: &str) -> Merge {
         "finalizers" => Merge::Values,
         "ownerReferences" => Merge::Key("uid"),
         "conditions" => Merge::Key("type"),
+        "imagePullSecrets" | "secrets" => Merge::Key("name"),
         _ => Merge::Replace,
     }
 }
@@ -112,20 +113,55 @@ fn merge_list(value: &mut Value, field: &str, patch: &[Value]) -> Result<(), Str
     match merge_of(field) {
         Merge::Replace => list = patch.to_vec(),
         Merge::Values => {
+            let before = list.clone();
             for item in patch {
                 if !list.contains(item) {
                     list.push(item.clone());
                 }
             }
+            list = woven(list, &before, patch, |one, other| one == other);
         }
         Merge::Key(key) => {
+            let before = list.clone();
             for item in patch {
                 merge_item(&mut list, field, key, item)?;
             }
+            list = woven(list, &before, patch, |one, other| {
+                one.get(key) == other.get(key)
+            });
         }
     }
     *value = list.into();
     Ok(())
+}
+
+/// A merged list in the order of the patch, with what it does not name where it was before: in front of an item of the
+/// patch only if it stood in front of that one.
+fn woven(
+    merged: Vec<Value>,
+    before: &[Value],
+    patch: &[Value],
+    same: impl Fn(&Value, &Value) -> bool,
+) -> Vec<Value> {
+    let place = |list: &[Value], item: &Value| list.iter().position(|other| same(other, item));
+    let (mut named, others): (Vec<Value>, Vec<Value>) = merged
+        .into_iter()
+        .partition(|item| place(patch, item).is_some());
+    named.sort_by_key(|item| place(patch, item));
+    let mut woven = Vec::new();
+    let mut named = named.into_iter().peekable();
+    for other in others {
+        let stands_behind = |next: &Value| match place(before, next) {
+            Some(next) => place(before, &other).is_some_and(|own| own > next),
+            None => true,
+        };
+        while let Some(next) = named.next_if(|next| stands_behind(next)) {
+            woven.push(next);
+        }
+        woven.push(other);
+    }
+    woven.extend(named);
+    woven
 }
 
 fn merge_item(list: &mut Vec<Value>, field: &str, key: &str, item: &Value) -> Result<(), String> {

@@ -27,6 +27,23 @@ pub(super) fn columns(resource: &Resource) -> Option<Vec<Column>> {
             vec![columns::name(), created]
         }
         ("" | "events.k8s.io", "events") => events(),
+        ("", "serviceaccounts") => named([Column::made("Secrets", |account, _| {
+            account["secrets"].as_array().map_or(0, Vec::len).into()
+        })]),
+        ("rbac.authorization.k8s.io", "roles" | "clusterroles") => {
+            let created = Column::at("Created At", "string", ".metadata.creationTimestamp");
+            vec![columns::name(), created]
+        }
+        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
+            named([Column::made("Role", |binding, _| {
+                let role = &binding["roleRef"];
+                let text = |field: &str| role[field].as_str().unwrap_or_default().to_owned();
+                format!("{}/{}", text("kind"), text("name")).into()
+            })])
+        }
+        ("networking.k8s.io", "networkpolicies") => {
+            named([Column::made("Pod-Selector", |policy, _| selector(policy))])
+        }
         _ => return None,
     };
     Some(columns)
@@ -37,6 +54,19 @@ fn named<const N: usize>(middle: [Column; N]) -> Vec<Column> {
         .chain(middle)
         .chain([columns::age()])
         .collect()
+}
+
+/// The labels that a policy selects by.
+fn selector(policy: &Value) -> Value {
+    let labels = policy["spec"]["podSelector"]["matchLabels"].as_object();
+    let labels = labels.into_iter().flatten();
+    let shown: Vec<String> = labels
+        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    match shown.is_empty() {
+        true => "<none>".into(),
+        false => shown.join(",").into(),
+    }
 }
 
 /// How many entries a ConfigMap or Secret has.

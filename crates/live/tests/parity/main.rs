@@ -4,4 +4,5 @@
 //! of refusals included.
 
 mod apply;
+mod built_ins;
 mod pair;

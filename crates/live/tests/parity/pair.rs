@@ -12,7 +12,7 @@ use kube::{Client, Config};
 use live::kubernetes::{ApiServer, TOKEN};
 use serde_json::{Value, json};
 
-/// What is different by its nature.
+/// What is different by its nature; so is the order of managers, which follows from their times.
 const HIDDEN: [&str; 4] = ["creationTimestamp", "resourceVersion", "time", "uid"];
 
 /// A real server and ours.
@@ -172,6 +172,11 @@ fn hidden(mut value: Value) -> Value {
     match &mut value {
         Value::Object(fields) => {
             for (name, field) in fields.iter_mut() {
+                if let ("managedFields", Some(managers)) = (name.as_str(), field.as_array_mut()) {
+                    managers.sort_by_key(|manager| {
+                        ["operation", "manager", "subresource"].map(|it| manager[it].to_string())
+                    });
+                }
                 match HIDDEN.contains(&name.as_str()) && field.is_string() {
                     true => *field = "hidden".into(),
                     false => *field = hidden(field.take()),
