@@ -66,6 +66,15 @@ pub(crate) fn check_found(
     }
 }
 
+/// Whether the author may apply: an agent changes what it must and owns nothing else.
+pub(crate) fn check_applies(identity: &Identity, request: &Request) -> Result<(), Failure> {
+    match identity {
+        Identity::Admin(_) => Ok(()),
+        Identity::Host(_) if request.subresource == Some(Subresource::Status) => Ok(()),
+        Identity::Host(_) => Err(forbidden(identity, request)),
+    }
+}
+
 /// Whether the author may make that object.
 pub(crate) fn check_created(
     identity: &Identity,

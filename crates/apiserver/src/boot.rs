@@ -62,6 +62,14 @@ fn ensure_definition(server: &Server, definition: &Value) -> Result<(), Failure>
             Some(before) => before.clone(),
             None => fresh(definition, stamp(server)),
         };
+        // One that a user made, and perhaps deletes, is the program's from now on.
+        for field in [
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "finalizers",
+        ] {
+            meta_mut(&mut value).remove(field);
+        }
         value["spec"] = definition["spec"].clone();
         value["metadata"]["annotations"][definition::OWN] = "true".into();
         let value = definition::finish(&registry, &resource, value, before, &server.now());

@@ -16,7 +16,8 @@ pub(crate) fn served<'a>(
     stored: &'a Value,
 ) -> Cow<'a, Value> {
     let api_version = resource.api_version(&version.name);
-    if version.conversion == Conversion::None && resource.stored_as == api_version {
+    // An object may have been stored when another version was the stored one.
+    if version.conversion == Conversion::None && stored["apiVersion"] == api_version.as_str() {
         return Cow::Borrowed(stored);
     }
     let mut value = stored.clone();

@@ -52,8 +52,9 @@ pub(crate) fn configuration(
     }
     let refuse = |why| Failure::bad_request(format!("error decoding YAML: {why}"));
     let text = std::str::from_utf8(body).map_err(|error| refuse(error.to_string()))?;
-    let value = serde_saphyr::from_str(text).map_err(|error| refuse(error.to_string()))?;
-    Ok((value, Vec::new()))
+    let value: Value = serde_saphyr::from_str(text).map_err(|error| refuse(error.to_string()))?;
+    // Nested no deeper than JSON may be.
+    checked(&Bytes::from(value.to_string()), validation)
 }
 
 /// Refuses bodies that are not JSON.

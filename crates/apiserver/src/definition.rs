@@ -133,16 +133,21 @@ pub(crate) fn problems(old: Option<&Value>, new: &Value) -> Vec<Cause> {
     causes
 }
 
-/// Lets a new definition wait for its objects when it goes.
-pub(crate) fn hold(resource: &Resource, value: &mut Value) {
-    if is_home(&resource.home) {
-        let mut held: Vec<String> = finalizers(value).into_iter().map(str::to_owned).collect();
-        held.push(CLEAN_UP.to_owned());
+/// Lets a definition wait for its objects when it goes.
+fn hold(value: &mut Value) {
+    let held = finalizers(value);
+    if !held.contains(&CLEAN_UP) {
+        let held: Vec<String> = held
+            .into_iter()
+            .chain([CLEAN_UP])
+            .map(str::to_owned)
+            .collect();
         meta_mut(value).insert("finalizers".to_owned(), held.into());
     }
 }
 
-/// Gives a definition its status. One whose names are taken serves nothing.
+/// Gives a definition what only the server says: that it waits for its objects, and its status. One whose names are
+/// taken serves nothing; one that serves goes on to do so.
 pub(crate) fn finish(
     registry: &Registry,
     resource: &Resource,
@@ -153,7 +158,19 @@ pub(crate) fn finish(
     if !is_home(&resource.home) {
         return value;
     }
-    let taken = registry.taken(&value);
+    if !registry.is_own(name(&value)) {
+        if !is_deleting(&value) {
+            hold(&mut value);
+        }
+        if let Some(annotations) = value
+            .pointer_mut("/metadata/annotations")
+            .and_then(Value::as_object_mut)
+        {
+            annotations.remove(OWN);
+        }
+    }
+    let serves = old.is_some_and(serves);
+    let taken = registry.taken(&value).filter(|_| !serves);
     let before = old.map(|old| &old["status"]);
     let accepted = match &taken {
         None => condition(
@@ -243,29 +260,28 @@ pub(crate) fn may_change(
     Ok(())
 }
 
-/// Whether an object may be created: not while its definition is being deleted.
+/// Whether an object may be created: not without its definition, and not while that is being deleted.
 pub(crate) fn admits(
     state: &State,
     registry: &Registry,
     resource: &Resource,
 ) -> Result<(), Failure> {
-    let Some(key) = key_of(registry, &resource.home) else {
+    let name = resource.home.definition();
+    if resource.is_built_in() || registry.is_own(&name) {
         return Ok(());
-    };
-    match state.latest(&key) {
+    }
+    let definitions = registry
+        .get(GROUP, PLURAL)
+        .ok_or_else(Failure::no_such_path)?;
+    match state.latest(&definitions.key("", &name)) {
         Some(definition) if is_deleting(&definition.value) => {
             let why = "create not allowed while custom resource definition is terminating";
             Err(Failure::new(405, "MethodNotAllowed", why))
         }
-        _ => Ok(()),
+        Some(definition) if serves(&definition.value) => Ok(()),
+        // It went while the request was on its way.
+        _ => Err(Failure::no_such_path()),
     }
-}
-
-/// The key of the definition of the objects that are kept there; `None` for built-ins.
-pub(crate) fn key_of(registry: &Registry, home: &Home) -> Option<Key> {
-    let resource = registry.at_home(home)?;
-    let definitions = registry.get(GROUP, PLURAL)?;
-    (!resource.is_built_in()).then(|| definitions.key("", &home.definition()))
 }
 
 /// Where the objects of a definition are kept.

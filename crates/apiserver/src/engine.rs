@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::history::{Change, Event};
 use crate::object::{Key, Object};
 use crate::registry::Registry;
+use crate::server;
 use crate::state::{State, Visible};
 use crate::store::{self, Storage};
 
@@ -84,7 +85,7 @@ impl Engine {
     fn redefine(&self, state: &mut State) {
         let own = |event: &Arc<Event>| self.registry().is_own(&event.new.key.name);
         for event in state.take_redefined() {
-            if own(&event) {
+            if own(&event) || says_the_same(&event) {
                 continue;
             }
             let new = (event.change != Change::Deleted).then_some(&event.new.value);
@@ -92,9 +93,14 @@ impl Engine {
             let next = self.registry().redefined(old, new);
             let home = definition::home(&event.new.value);
             match next.at_home(&home) {
-                Some(resource) => state
-                    .objects
-                    .prepare(resource.home.clone(), resource.stored_paths()),
+                Some(resource) => {
+                    let form = |object: Arc<Object>| server::in_form(&next, object);
+                    state.objects.prepare_again(
+                        resource.home.clone(),
+                        resource.stored_paths(),
+                        form,
+                    );
+                }
                 None => state.hub.close_home(&home),
             }
             *self
@@ -186,7 +192,9 @@ impl Engine {
         match result {
             Ok(()) => {
                 state.publish(revision);
+                // Whoever hears that a definition is there may use it at once.
                 self.redefine(&mut state);
+                state.wake(revision);
             }
             Err(error) => {
                 tracing::error!(?error, "storage failed; no more writes are taken");
@@ -209,6 +217,19 @@ impl Engine {
         // Outside of the lock: the last answers arrive while it closes.
         drop(storage);
     }
+}
+
+/// Whether a definition serves what it served before.
+fn says_the_same(event: &Event) -> bool {
+    let Some(old) = event
+        .old
+        .as_ref()
+        .filter(|_| event.change != Change::Deleted)
+    else {
+        return false;
+    };
+    let (old, new) = (&old.value, &event.new.value);
+    old["spec"] == new["spec"] && definition::serves(old) == definition::serves(new)
 }
 
 /// Puts a decision into the state.

@@ -32,8 +32,18 @@ struct Shelf {
 }
 
 impl Objects {
-    /// Prepares a resource whose objects are also found by the values at `paths`; those that are there stay.
+    /// Prepares a resource whose objects are also found by the values at `paths`.
     pub(crate) fn prepare(&mut self, home: Arc<Home>, paths: Vec<String>) {
+        self.prepare_again(home, paths, |object| object);
+    }
+
+    /// As [`prepare`](Self::prepare); objects that are there stay, in another form.
+    pub(crate) fn prepare_again(
+        &mut self,
+        home: Arc<Home>,
+        paths: Vec<String>,
+        form: impl Fn(Arc<Object>) -> Arc<Object>,
+    ) {
         let shelf = Shelf {
             paths,
             ..Shelf::default()
@@ -42,7 +52,7 @@ impl Objects {
         let objects = before
             .into_iter()
             .flat_map(|before| before.objects.into_values());
-        objects.for_each(|object| self.insert(object));
+        objects.for_each(|object| self.insert(form(object)));
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<&Arc<Object>> {

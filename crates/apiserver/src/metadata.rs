@@ -11,7 +11,7 @@ use crate::resource::Resource;
 use crate::{names, ownership};
 
 /// Longest text of all annotations together, in bytes.
-const ANNOTATION_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const ANNOTATION_BYTES_MAX: usize = 256 * 1024;
 /// Most finalizers, and most owners, of one object.
 const LIST_ITEMS_MAX: usize = 256;
 
@@ -97,9 +97,10 @@ fn name_problems(resource: &Resource, fields: &Map<String, Value>, causes: &mut 
         ));
         return;
     }
-    let checked = match resource.is_namespace() {
-        true => names::check_dns_label(name),
-        false => names::check_subdomain(name),
+    let checked = match (resource.is_namespace(), resource.traits.any_name) {
+        (true, _) => names::check_dns_label(name),
+        (false, true) => names::check_path_segment(name),
+        (false, false) => names::check_subdomain(name),
     };
     if let Err(why) = checked {
         causes.push(Cause::invalid("metadata.name", &name.into(), &why));

@@ -41,6 +41,20 @@ pub fn check_dns_label(name: &str) -> Result<(), String> {
     }
 }
 
+/// Checks a name that only has to be a part of a path.
+///
+/// # Errors
+/// With the rule that is broken.
+pub fn check_path_segment(name: &str) -> Result<(), String> {
+    if matches!(name, "." | "..") {
+        return Err(format!("may not be '{name}'"));
+    }
+    match name.chars().find(|c| "/%".contains(*c)) {
+        Some(c) => Err(format!("may not contain '{c}'")),
+        None => Ok(()),
+    }
+}
+
 /// Checks a label or annotation key: `[prefix/]name`.
 ///
 /// # Errors

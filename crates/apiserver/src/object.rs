@@ -14,6 +14,9 @@ use crate::resource::Home;
 /// Largest object that a client may make, in bytes as text: as large as what it may send.
 pub(crate) const OBJECT_BYTES_MAX: usize = BODY_BYTES_MAX;
 
+/// Deepest document: what `serde_json` reads, and so what a stored object may be.
+pub(crate) const DEPTH_MAX: usize = 127;
+
 /// What identifies an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -131,6 +134,15 @@ pub(crate) fn is_deleting(value: &Value) -> bool {
 pub(crate) fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.')
         .try_fold(value, |value, field| value.get(field))
+}
+
+/// How many lists and objects are around the innermost value, itself included if it is one.
+pub(crate) fn depth(value: &Value) -> usize {
+    match value {
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// The length of a document as text, without making the text.

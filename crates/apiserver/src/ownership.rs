@@ -20,6 +20,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use crate::convert;
+use crate::metadata::ANNOTATION_BYTES_MAX;
 use crate::object::{meta, meta_mut};
 use crate::resource::{Resource, Version};
 
@@ -177,7 +178,8 @@ pub(crate) fn applied(
     };
     let done = match merged(forms, live, config, managers.clone(), apply) {
         Err(Refused::Conflicts(mut conflicts)) => {
-            let own = still_own(forms, &last, live)?.paths();
+            // What cannot be read says nothing.
+            let own = still_own(forms, &last, live).unwrap_or_default().paths();
             conflicts.retain(|conflict| !own.contains(&conflict.path));
             if !conflicts.is_empty() {
                 return Err(Refused::Conflicts(conflicts));
@@ -191,7 +193,16 @@ pub(crate) fn applied(
         done => done,
     };
     let (mut object, managers) = done?;
-    object["metadata"]["annotations"][LAST_APPLIED] = format!("{}\n", apply.sent).into();
+    let sent = format!("{}\n", apply.sent);
+    let annotations = &mut object["metadata"]["annotations"];
+    match sent.len() <= ANNOTATION_BYTES_MAX {
+        true => annotations[LAST_APPLIED] = sent.into(),
+        false => drop(
+            annotations
+                .as_object_mut()
+                .map(|all| all.remove(LAST_APPLIED)),
+        ),
+    }
     Ok((object, managers))
 }
 

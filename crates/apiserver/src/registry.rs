@@ -13,6 +13,11 @@ use crate::{builtin, definition};
 #[derive(Clone)]
 pub struct Registry {
     resources: BTreeMap<(String, String), Arc<Resource>>,
+    /// What the program itself brings.
+    own: Arc<Own>,
+}
+
+struct Own {
     crds: Vec<CustomResourceDefinition>,
     definitions: Vec<Value>,
 }
@@ -48,8 +53,10 @@ impl Registry {
             .collect::<Result<_, _>>();
         Ok(Self {
             resources,
-            crds: crds.to_vec(),
-            definitions: definitions.map_err(|error| error.to_string())?,
+            own: Arc::new(Own {
+                crds: crds.to_vec(),
+                definitions: definitions.map_err(|error| error.to_string())?,
+            }),
         })
     }
 
@@ -61,7 +68,7 @@ impl Registry {
     pub(crate) fn shared(crds: &[CustomResourceDefinition]) -> Result<Arc<Self>, String> {
         static LAST: Mutex<Option<Arc<Registry>>> = Mutex::new(None);
         let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(registry) = last.as_ref().filter(|registry| registry.crds == crds) {
+        if let Some(registry) = last.as_ref().filter(|registry| registry.own.crds == crds) {
             return Ok(registry.clone());
         }
         let registry = Arc::new(Self::new(crds)?);
@@ -72,11 +79,16 @@ impl Registry {
     /// What is served once that definition is as it is now, or is gone.
     pub(crate) fn redefined(&self, old: Option<&Value>, new: Option<&Value>) -> Self {
         let mut next = self.clone();
-        for definition in old.into_iter().filter(|it| definition::serves(it)) {
+        // What is built in is nobody's to change.
+        let free = |definition: &&Value| {
+            let built_in = self.at_home(&definition::home(definition));
+            definition::serves(definition) && built_in.is_none_or(|it| !it.is_built_in())
+        };
+        for definition in old.into_iter().filter(free) {
             let Home { group, plural } = definition::home(definition);
             next.resources.remove(&(group, plural));
         }
-        if let Some(definition) = new.filter(|it| definition::serves(it)) {
+        if let Some(definition) = new.filter(free) {
             match definition::resource(definition) {
                 Ok(resource) => {
                     let key = (resource.group.clone(), resource.plural.clone());
@@ -93,7 +105,8 @@ impl Registry {
 
     /// Whether the program itself brings that definition.
     pub(crate) fn is_own(&self, name: &str) -> bool {
-        self.crds
+        self.own
+            .crds
             .iter()
             .any(|crd| crd.metadata.name.as_deref() == Some(name))
     }
@@ -101,6 +114,9 @@ impl Registry {
     /// Which name of a definition is another's.
     pub(crate) fn taken(&self, definition: &Value) -> Option<String> {
         let home = definition::home(definition);
+        if let Some(built_in) = self.at_home(&home).filter(|it| it.is_built_in()) {
+            return Some(format!("{} is built in", built_in.qualified()));
+        }
         let kind = definition
             .pointer("/spec/names/kind")
             .and_then(Value::as_str);
@@ -117,7 +133,7 @@ impl Registry {
 
     /// The definitions as documents.
     pub(crate) fn definitions(&self) -> &[Value] {
-        &self.definitions
+        &self.own.definitions
     }
 
     /// Every resource, by group and plural.

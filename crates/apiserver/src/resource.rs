@@ -104,6 +104,8 @@ pub type Problems = fn(Option<&Value>, &Value) -> Vec<Cause>;
 /// How a resource differs from a plain custom resource.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traits {
+    /// Names may be any part of a path, such as `system:node`.
+    pub any_name: bool,
     /// A PUT needs no resourceVersion.
     pub unconditional_update: bool,
     /// A PUT of what is not there creates it.

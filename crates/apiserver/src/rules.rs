@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use crate::decode::lost;
 use crate::failure::{Cause, Failure};
-use crate::object::{OBJECT_BYTES_MAX, Object, json_bytes, meta, meta_mut, meta_text};
+use crate::object::{
+    DEPTH_MAX, OBJECT_BYTES_MAX, Object, depth, json_bytes, meta, meta_mut, meta_text,
+};
 use crate::ownership::{self, Forms, Managers, Writer};
 use crate::query::FieldValidation;
 use crate::request::Subresource;
@@ -290,6 +292,11 @@ impl Frame<'_> {
                 return Ok(Admitted { value, warnings });
             }
         }
+        // Who owns what lies deeper than what is owned.
+        if depth(&value) > DEPTH_MAX {
+            let message = format!("the object would be nested more than {DEPTH_MAX} deep");
+            return Err(Failure::new(413, "RequestEntityTooLarge", message));
+        }
         let size = json_bytes(&value);
         if size > OBJECT_BYTES_MAX {
             let message = format!(
@@ -366,13 +373,7 @@ impl Frame<'_> {
             causes.extend(fixed(&old.value, value));
         }
         if let Some(schema) = &self.version.schema {
-            let mut found = schema.problems(value, old.map(|old| &old.value));
-            if let Some(old) = old.filter(|_| !found.is_empty()) {
-                // A schema may have become narrower: what was wrong before must not keep an object from its end.
-                let before = schema.problems(&old.value, None);
-                found.retain(|cause| !before.contains(cause));
-            }
-            causes.extend(found);
+            causes.extend(schema.problems(value, old.map(|old| &old.value)));
         }
         causes
     }

@@ -171,10 +171,19 @@ impl Schema {
 
     /// What is wrong with a document; `old` is its previous state, for rules about transitions.
     pub(crate) fn problems(&self, value: &Value, old: Option<&Value>) -> Vec<Cause> {
+        // A schema may have become narrower: a part that is as it was must not keep an object from its end.
+        let same = |field: &str| value.get(field) == old.and_then(|old| old.get(field));
+        let changed = |cause: &Cause| {
+            let part = cause.field.split(['.', '[']).next().unwrap_or_default();
+            let names_part = self.properties.contains_key(part);
+            old.is_none() || !names_part || !same(part)
+        };
         let mut causes = check::problems(self, value);
+        causes.retain(changed);
         // As in Kubernetes: rules may rely on types, so they wait until the values fit.
         if causes.is_empty() {
             rules::problems(self, value, old, &mut causes);
+            causes.retain(changed);
         }
         causes.truncate(PROBLEMS_MAX);
         causes

@@ -222,7 +222,7 @@ fn shelve(registry: &Registry, loaded: Loaded) -> Result<Objects, api::Error> {
     for (key, value) in loaded.entries {
         let object =
             parse(&key, value).ok_or_else(|| boot::unreadable(format!("{key} is no object")))?;
-        objects.insert(Arc::new(in_form(registry, object)));
+        objects.insert(in_form(registry, Arc::new(object)));
     }
     Ok(objects)
 }
@@ -252,7 +252,7 @@ fn parse(key: &str, json: Bytes) -> Option<Object> {
 
 /// The object as its schema has it today, which may be newer than the object: without fields that went, and with the
 /// defaults of those that came. Everything that compares states relies on both having one form.
-fn in_form(registry: &Registry, object: Object) -> Object {
+pub(crate) fn in_form(registry: &Registry, object: Arc<Object>) -> Arc<Object> {
     let resource = registry.at_home(&object.key.home);
     let Some(schema) = resource.and_then(|resource| resource.stored_schema()) else {
         return object;
@@ -263,12 +263,12 @@ fn in_form(registry: &Registry, object: Object) -> Object {
     if value == object.value {
         return object;
     }
-    let json = Bytes::from(value.to_string());
-    Object {
+    Arc::new(Object {
+        key: object.key.clone(),
+        revision: object.revision,
+        json: Bytes::from(value.to_string()),
         value,
-        json,
-        ..object
-    }
+    })
 }
 
 /// A time that starts with the year 2026 and passes as tokio's does, so that paused tests are repeatable.

@@ -177,6 +177,10 @@ impl State {
             self.show(event);
         }
         self.visible = revision;
+    }
+
+    /// Tells those who wait for it that everything up to `revision` is visible.
+    pub(crate) fn wake(&mut self, revision: u64) {
         let later = self.waiters.split_off(&(revision + 1));
         for waiter in mem::replace(&mut self.waiters, later)
             .into_values()

@@ -105,7 +105,10 @@ impl<'a> Writing<'a> {
         let (code, done) = match self.request.verb {
             Verb::Create => (201, self.create(headers, &body)?),
             Verb::Update => self.update(headers, &body)?,
-            Verb::Patch if self.by.is_none() => self.apply(headers, &body)?,
+            Verb::Patch if self.by.is_none() => {
+                access::check_applies(self.author, self.request)?;
+                self.apply(headers, &body)?
+            }
             Verb::Patch => (200, self.patch(headers, &body)?),
             _ => return Err(Failure::method_not_allowed()),
         };
@@ -153,9 +156,8 @@ impl<'a> Writing<'a> {
         };
         let now = stamp.now.clone();
         let Admitted { value, warnings } = self.frame().create(value, stamp)?;
-        let mut value = namespace::finish(resource, value);
+        let value = namespace::finish(resource, value);
         let registry = self.server.registry();
-        definition::hold(resource, &mut value);
         let value = definition::finish(&registry, resource, value, None, &now);
         let value = convert::stored(resource, self.request.served(), value);
         let key = resource.key(&self.request.namespace, meta_text(&value, "name"));
@@ -272,14 +274,14 @@ impl<'a> Writing<'a> {
             managers.write(&mut value);
             Ok(value)
         };
-        let (code, mut done) = loop {
+        for _ in 0..NAMES_TRIED_MAX {
             let changed = self.change(
                 |live| next(live, Managers::of(live).unwrap_or_default()),
                 true,
             );
             match changed {
                 Err(missing) if missing.code == 404 && subresource.is_none() => {}
-                changed => break (200, changed?),
+                changed => return Ok((200, warned(changed?, warnings))),
             }
             let mut first = config.clone();
             ownership::first(frame.forms(), &config, &apply)
@@ -288,11 +290,13 @@ impl<'a> Writing<'a> {
             match self.create_value(&first) {
                 // Somebody made it meanwhile.
                 Err(failure) if failure.reason == "AlreadyExists" => {}
-                created => break (201, created?),
+                created => return Ok((201, warned(created?, warnings))),
             }
-        };
-        done.warnings.splice(0..0, warnings);
-        Ok((code, done))
+        }
+        Err(Failure::modified(
+            self.request.resource.as_ref(),
+            &self.request.name,
+        ))
     }
 
     /// Makes the next state of the object from its current one.
@@ -460,9 +464,11 @@ fn writer(
         .and_then(|value| value.to_str().ok());
     let program = program.and_then(|program| program.split('/').next());
     let program = program.filter(|program| !program.is_empty());
-    let name = match request.query.field_manager.as_str() {
-        "" => program.map_or_else(|| author.user(), str::to_owned),
-        given => given.to_owned(),
+    let name = match (author, request.query.field_manager.as_str()) {
+        // An agent writes in nobody else's name.
+        (Identity::Host(_), _) => author.user(),
+        (Identity::Admin(_), "") => program.map_or_else(|| author.user(), str::to_owned),
+        (Identity::Admin(_), given) => given.to_owned(),
     };
     Writer {
         name: name.chars().take(MANAGER_CHARS_MAX).collect(),
@@ -470,6 +476,12 @@ fn writer(
         api_version: request.resource.api_version(&request.version),
         subresource: request.subresource.map_or("", Subresource::name).to_owned(),
     }
+}
+
+/// What was decided, with what was said before.
+fn warned(mut done: Done, warnings: Vec<String>) -> Done {
+    done.warnings.splice(0..0, warnings);
+    done
 }
 
 fn refused(refused: Refused) -> Failure {

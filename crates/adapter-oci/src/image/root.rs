@@ -51,7 +51,14 @@ impl Root {
     /// Where a path inside really leads, links followed; `None` if there is nothing.
     pub(crate) fn real(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         let file = match self.open_inside(path, OFlags::PATH) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) || error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) =>
+            {
+                return Ok(None);
+            }
             other => other?,
         };
         let own = |file: &OwnedFd| fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));

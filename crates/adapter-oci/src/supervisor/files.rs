@@ -206,6 +206,19 @@ impl Supervisor {
         self.give_back(run).await
     }
 
+    /// Whether other files lie in the container than it should have: a kill came between.
+    pub(super) fn lies_otherwise(&self) -> bool {
+        let Ok(set) = self.folder.set(self.files_to_run()) else {
+            return false;
+        };
+        let (folders, base) = (mounts::folders(set.keys()), self.folder.path("files"));
+        let lies = |(path, content): (&String, &Vec<u8>)| {
+            let place = mounts::place(&folders, path).map(|place| base.join(place));
+            place.is_none_or(|place| fs::read(place).is_ok_and(|there| there == *content))
+        };
+        !set.iter().all(lies)
+    }
+
     /// Gives the container what it had.
     async fn give_back(&self, run: &Run) -> Option<Over> {
         match self.put_and_tell(run).await {

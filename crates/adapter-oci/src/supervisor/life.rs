@@ -36,7 +36,7 @@ impl Supervisor {
     pub(super) async fn live(&mut self, run: &Run, adopted: bool) -> Over {
         // Whether an adopted container has heard of its new files, nobody knows: it is told again.
         if adopted
-            && self.journal.trying.is_some()
+            && (self.journal.trying.is_some() || self.lies_otherwise())
             && let Some(over) = self.give_files(run).await
         {
             return over;

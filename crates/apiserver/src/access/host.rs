@@ -104,8 +104,6 @@ fn is_host(owner: &Value, host: &str) -> bool {
 /// what the Lease says.
 pub(super) fn may_change(request: &Request, old: &Value, new: &Value) -> bool {
     let whole = request.subresource.is_none();
-    // Who owns which field follows from the change itself.
-    let (old, new) = (&without_owners(old), &without_owners(new));
     match Subject::of(request) {
         Subject::Instance | Subject::HostDatapath if whole => {
             without_own_finalizer(request, old) == without_own_finalizer(request, new)
@@ -116,12 +114,6 @@ pub(super) fn may_change(request: &Request, old: &Value, new: &Value) -> bool {
     }
 }
 
-fn without_owners(object: &Value) -> Value {
-    let mut rest = object.clone();
-    meta_mut(&mut rest).remove(ownership::FIELD);
-    rest
-}
-
 /// The object as if its kind's owner, which runs with the agent, did not hold it.
 fn without_own_finalizer(request: &Request, object: &Value) -> Value {
     let own = format!("{GROUP}/{}", request.resource.kind.to_lowercase());
@@ -129,7 +121,7 @@ fn without_own_finalizer(request: &Request, object: &Value) -> Value {
         .into_iter()
         .filter(|finalizer| *finalizer != own)
         .collect();
-    let mut rest = object.clone();
+    let mut rest = without_owners(object);
     match others.is_empty() {
         true => drop(meta_mut(&mut rest).remove("finalizers")),
         false => drop(meta_mut(&mut rest).insert("finalizers".to_owned(), others.into())),
@@ -138,8 +130,15 @@ fn without_own_finalizer(request: &Request, object: &Value) -> Value {
 }
 
 fn without_spec(object: &Value) -> Value {
-    let mut rest = object.clone();
+    let mut rest = without_owners(object);
     put(&mut rest, "spec", None);
+    rest
+}
+
+/// Who owns which field follows from the change itself.
+fn without_owners(object: &Value) -> Value {
+    let mut rest = object.clone();
+    meta_mut(&mut rest).remove(ownership::FIELD);
     rest
 }
 

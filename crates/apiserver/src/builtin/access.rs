@@ -41,6 +41,7 @@ fn roles(plural: &'static str, kind: &'static str, namespaced: bool, typed: Type
     builtin.group = GROUP;
     builtin.namespaced = namespaced;
     builtin.shape = Shape::object([("aggregationRule", Shape::named([]))]);
+    builtin.traits.any_name = true;
     builtin.traits.problems = Some(role_problems);
     builtin.resource()
 }
@@ -51,6 +52,7 @@ fn bindings(plural: &'static str, kind: &'static str, namespaced: bool, typed: T
     builtin.namespaced = namespaced;
     builtin.shape = Shape::object([]);
     builtin.traits.complete = Some(complete_binding);
+    builtin.traits.any_name = true;
     builtin.traits.problems = Some(binding_problems);
     builtin.traits.blank = &["roleRef"];
     builtin.resource()

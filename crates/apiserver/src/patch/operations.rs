@@ -8,12 +8,10 @@ use serde_json::Value;
 
 use crate::body::BODY_BYTES_MAX;
 use crate::failure::Failure;
-use crate::object::json_bytes;
+use crate::object::{DEPTH_MAX, depth, json_bytes};
 
 /// Bytes that the operations of one patch may copy and move, all together; Kubernetes limits copies likewise.
 pub(super) const MOVED_BYTES_MAX: usize = BODY_BYTES_MAX;
-/// Deepest document: what `serde_json` reads, and so what a stored object may be.
-pub(super) const DEPTH_MAX: usize = 127;
 
 /// The document after all operations.
 pub(super) fn apply(mut value: Value, patch: &json_patch::Patch) -> Result<Value, Failure> {
@@ -59,13 +57,4 @@ fn check(document: &Value, operation: &PatchOperation, left: &mut usize) -> Resu
 
 fn too_large(why: &str) -> Failure {
     Failure::new(413, "RequestEntityTooLarge", why)
-}
-
-/// How many lists and objects are around the innermost value, itself included if it is one.
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
-        Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
 }

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::operations::{DEPTH_MAX, MOVED_BYTES_MAX};
+use super::operations::MOVED_BYTES_MAX;
 use super::{APPLY, JSON, MERGE, OPERATIONS_MAX, Patch, STRATEGIC};
 use crate::failure::Failure;
+use crate::object::DEPTH_MAX;
 use crate::query::FieldValidation;
 use crate::registry::Registry;
 

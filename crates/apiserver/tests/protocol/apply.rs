@@ -136,6 +136,15 @@ async fn what_cannot_be_applied_is_refused_and_nothing_is_made() {
         ),
         ("fieldManager=ops&force=maybe", CONFIG, 400),
     ];
+    let deep = format!("a: {}{}", "[".repeat(1000), "]".repeat(1000));
+    let aliases: String = (0..40)
+        .map(|n| format!("a{}: &a{0} [*a{n}, *a{n}]\n", n + 1))
+        .collect();
+    let bomb = format!("a0: &a0 x\n{aliases}");
+    for config in [&deep, &bomb] {
+        let answer = apply(&api, &path, "fieldManager=ops", config).await;
+        assert_eq!(answer.code, 400, "{}", answer.body);
+    }
     for (query, config, code) in cases {
         let answer = apply(&api, &path, query, config).await;
         assert_eq!(answer.code, code, "{query} {config}: {}", answer.body);

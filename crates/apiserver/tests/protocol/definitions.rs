@@ -142,6 +142,17 @@ async fn what_is_no_definition_is_refused_by_field() {
             "{field}: {causes:?}"
         );
     }
+    let mut built_in = definition(3);
+    built_in["metadata"]["name"] = "leases.coordination.k8s.io".into();
+    built_in["spec"]["group"] = "coordination.k8s.io".into();
+    built_in["spec"]["names"] = json!({"plural": "leases", "kind": "Other"});
+    let made = api.call("POST", DEFINITIONS, &built_in).await;
+    assert_eq!(
+        made.body["status"]["conditions"][0]["reason"],
+        "NamesConflict"
+    );
+    let leases = api.get("/apis/coordination.k8s.io/v1/leases").await;
+    assert_eq!(leases.body["kind"], "LeaseList", "what is built in stays");
     let mut other = definition(3);
     other["metadata"]["name"] = "things.tools.example.org".into();
     other["spec"]["names"]["plural"] = "things".into();
@@ -170,4 +181,73 @@ async fn definitions_of_the_program_itself_stay() {
         assert_eq!(api.call(method, &path, &body).await.code, 403, "{method}");
     }
     assert_eq!(api.get(&path).await.code, 200);
+}
+
+#[tokio::test]
+async fn a_definition_waits_for_its_objects_whatever_a_user_writes() {
+    let api = Api::new();
+    let mut copied = definition(3);
+    copied["metadata"]["annotations"] = json!({"groma.dev/own": "true"});
+    let made = api.call("POST", DEFINITIONS, &copied).await;
+    assert!(made.body["metadata"]["annotations"]["groma.dev/own"].is_null());
+    api.call("POST", GADGETS, &gadget("a", 1)).await;
+    let path = format!("{DEFINITIONS}/gadgets.tools.example.org");
+    let mut replaced = definition(3);
+    let version = &made.body["metadata"]["resourceVersion"];
+    replaced["metadata"]["resourceVersion"] = version.clone();
+    assert_eq!(api.call("PUT", &path, &replaced).await.code, 200);
+    api.call("DELETE", &path, &Value::Null).await;
+    assert_eq!(api.get(&path).await.code, 404);
+    api.call("POST", DEFINITIONS, &definition(3)).await;
+    assert_eq!(
+        names(&api.get(GADGETS).await.body),
+        [""; 0],
+        "nothing was left behind"
+    );
+}
+
+#[tokio::test]
+async fn another_stored_version_leaves_objects_usable_in_both() {
+    let api = Api::new();
+    let mut two = definition(3);
+    let first = two["spec"]["versions"][0].clone();
+    let version = |name: &str, stored: bool| {
+        let mut version = first.clone();
+        (version["name"], version["storage"]) = (name.into(), stored.into());
+        version
+    };
+    two["spec"]["versions"] = json!([version("v1", true), version("v2", false)]);
+    api.call("POST", DEFINITIONS, &two).await;
+    api.call("POST", GADGETS, &gadget("a", 1)).await;
+    let path = format!("{DEFINITIONS}/gadgets.tools.example.org");
+    let moved = json!({"spec": {"versions": [version("v1", false), version("v2", true)]}});
+    let moved = api.call("PATCH", &path, &moved).await;
+    assert_eq!(moved.body["status"]["storedVersions"], json!(["v1", "v2"]));
+    for version in ["v1", "v2"] {
+        let path = format!("/apis/tools.example.org/{version}/namespaces/default/gadgets/a");
+        let read = api.get(&path).await.body;
+        assert_eq!(read["apiVersion"], format!("tools.example.org/{version}"));
+        let written = api.call("PUT", &path, &read).await;
+        assert_eq!(written.code, 200, "{}", written.body);
+    }
+}
+
+#[tokio::test]
+async fn what_is_owned_is_nested_no_deeper_than_can_be_read_again() {
+    let api = Api::new();
+    let mut any = definition(3);
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    any["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = open;
+    api.call("POST", DEFINITIONS, &any).await;
+    let nested = |depth: usize| {
+        let mut spec = json!({});
+        for _ in 0..depth {
+            spec = json!({"a": spec});
+        }
+        let mut gadget = gadget("deep", 1);
+        gadget["spec"] = spec;
+        gadget
+    };
+    assert_eq!(api.call("POST", GADGETS, &nested(124)).await.code, 413);
+    assert_eq!(api.call("POST", GADGETS, &nested(110)).await.code, 201);
 }

@@ -80,6 +80,9 @@ async fn accounts_roles_and_bindings_answer_alike() {
         &bindings,
     )
     .await;
+    let odd = ["system:node", "a/b", "..", "A%b"];
+    let odd = odd.map(|name| json!({"metadata": {"name": name}}));
+    create(&pair, &all, (version, "ClusterRole"), &odd).await;
     let moved = json!({"roleRef": {"name": "b"}});
     send(&pair, "PATCH", &format!("{own}/a"), &moved).await;
     pair.finish();

@@ -12,7 +12,8 @@ use kube::{Client, Config};
 use live::kubernetes::{ApiServer, TOKEN};
 use serde_json::{Value, json};
 
-/// What is different by its nature; so is the order of managers, which follows from their times.
+/// What is different by its nature; so are the order of managers, which follows from their times,
+/// and that of conflicts, which kube-apiserver gathers from a map.
 const HIDDEN: [&str; 4] = ["creationTimestamp", "resourceVersion", "time", "uid"];
 
 /// A real server and ours.
@@ -176,6 +177,9 @@ fn hidden(mut value: Value) -> Value {
                     managers.sort_by_key(|manager| {
                         ["operation", "manager", "subresource"].map(|it| manager[it].to_string())
                     });
+                }
+                if let ("causes", Some(causes)) = (name.as_str(), field.as_array_mut()) {
+                    causes.sort_by_key(|cause| cause["field"].to_string());
                 }
                 match HIDDEN.contains(&name.as_str()) && field.is_string() {
                     true => *field = "hidden".into(),
