@@ -1,6 +1,7 @@
 //! Kinds that are there without a definition, through creation, change and refusal.
 //!
-//! On purpose otherwise: a JSON patch whose `test` fails is told which operation did.
+//! On purpose otherwise: a JSON patch whose `test` fails is told which operation did, and a role without rules has no
+//! `rules: null`.
 
 use serde_json::{Value, json};
 
@@ -80,8 +81,9 @@ async fn accounts_roles_and_bindings_answer_alike() {
         &bindings,
     )
     .await;
-    let odd = ["system:node", "a/b", "..", "A%b"];
-    let odd = odd.map(|name| json!({"metadata": {"name": name}}));
+    let odd = ["tools:reader", "a/b", "..", "A%b"];
+    let rules = json!([{"verbs": ["get"], "nonResourceURLs": ["/x"]}]);
+    let odd = odd.map(|name| json!({"metadata": {"name": name}, "rules": rules}));
     create(&pair, &all, (version, "ClusterRole"), &odd).await;
     let moved = json!({"roleRef": {"name": "b"}});
     send(&pair, "PATCH", &format!("{own}/a"), &moved).await;
