@@ -220,6 +220,7 @@ fn still_own(forms: Forms<'_>, last: &Value, live: &Value) -> Result<FieldSet, S
     Ok(own.difference(&seen.now()).difference(&seen.removed))
 }
 
+/// As [`applied`], whatever kubectl did before.
 fn merged(
     forms: Forms<'_>,
     live: &Value,

@@ -1,5 +1,7 @@
 //! Creating, replacing, patching and deleting: from a body to a decision, and from the decision to an answer.
 
+mod apply;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use crate::engine::{Decided, Outcome};
 use crate::failure::{Cause, Failure};
 use crate::object::{Key, Object, meta_mut, meta_text};
 use crate::options::DeleteOptions;
-use crate::ownership::{self, Apply, Managers, Operation, Refused, Writer};
+use crate::ownership::{Operation, Writer};
 use crate::patch::{self, Patch};
 use crate::render::Render;
 use crate::request::{Request, Subresource, Verb};
@@ -244,61 +246,6 @@ impl<'a> Writing<'a> {
         Ok(done)
     }
 
-    /// Server-side apply: the object gets what the configuration says, and is made if it does not exist.
-    fn apply(&self, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Done), Failure> {
-        let Request {
-            query, subresource, ..
-        } = self.request;
-        if query.field_manager.is_empty() {
-            let why = "is required for apply patch";
-            return Err(Failure::patch_options(&Cause::required(
-                "fieldManager",
-                why,
-            )));
-        }
-        let frame = self.frame();
-        let (mut config, mut warnings) = decode::configuration(body, query.field_validation)?;
-        let apply = Apply {
-            writer: writer(self.request, headers, self.author, Operation::Apply),
-            sent: config.clone(),
-            force: query.force == Some(true),
-            now: self.server.now(),
-        };
-        self.place_named(&mut config)?;
-        let admitted = frame.configuration(config, *subresource)?;
-        warnings.extend(admitted.warnings);
-        let config = admitted.value;
-        let next = |live: &Value, managers: Managers| {
-            let applied = ownership::applied(frame.forms(), live, &config, managers, &apply);
-            let (mut value, managers) = applied.map_err(refused)?;
-            managers.write(&mut value);
-            Ok(value)
-        };
-        for _ in 0..NAMES_TRIED_MAX {
-            let changed = self.change(
-                |live| next(live, Managers::of(live).unwrap_or_default()),
-                true,
-            );
-            match changed {
-                Err(missing) if missing.code == 404 && subresource.is_none() => {}
-                changed => return Ok((200, warned(changed?, warnings))),
-            }
-            let mut first = config.clone();
-            ownership::first(frame.forms(), &config, &apply)
-                .map_err(refused)?
-                .write(&mut first);
-            match self.create_value(&first) {
-                // Somebody made it meanwhile.
-                Err(failure) if failure.reason == "AlreadyExists" => {}
-                created => return Ok((201, warned(created?, warnings))),
-            }
-        }
-        Err(Failure::modified(
-            self.request.resource.as_ref(),
-            &self.request.name,
-        ))
-    }
-
     /// Makes the next state of the object from its current one.
     pub(crate) fn change(
         &self,
@@ -475,19 +422,6 @@ fn writer(
         operation,
         api_version: request.resource.api_version(&request.version),
         subresource: request.subresource.map_or("", Subresource::name).to_owned(),
-    }
-}
-
-/// What was decided, with what was said before.
-fn warned(mut done: Done, warnings: Vec<String>) -> Done {
-    done.warnings.splice(0..0, warnings);
-    done
-}
-
-fn refused(refused: Refused) -> Failure {
-    match refused {
-        Refused::Conflicts(conflicts) => Failure::apply_conflict(&conflicts),
-        Refused::Invalid(why) => Failure::bad_request(why),
     }
 }
 

@@ -12,11 +12,27 @@ use tokio::time::{sleep, timeout};
 use crate::definitions::{DEFINITIONS, GADGETS, definition, gadget};
 use crate::{Api, MAPS, WIDGETS, crds, names, widget};
 
+/// How long the server may take for what it does on its own.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// A server over the store in that folder.
 fn open(folder: &TempDir, crds: Vec<CustomResourceDefinition>) -> Api {
     let storage = Redb::open(&folder.path().join("objects")).expect("a store");
     let server = Server::builder().crds(crds).storage(storage).build();
     Api(server.expect("a server"))
+}
+
+/// Waits for what the server does on its own, after it has answered.
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let look = async {
+        while !holds().await {
+            sleep(LOOK).await;
+        }
+    };
+    timeout(LIMIT, look).await.expect("it becomes so in time");
 }
 
 #[tokio::test]
@@ -118,18 +134,9 @@ async fn what_a_user_defined_is_served_again_and_a_former_definition_of_the_prog
     api.call("DELETE", &path, &Value::Null).await;
     drop(api);
     let api = open(&folder, crds());
-    assert_eq!(
-        names(&api.get(GADGETS).await.body),
-        ["held"],
-        "it is still on its way out"
-    );
+    // What was on its way out goes on, and only what is held stays.
+    until(async || names(&api.get(GADGETS).await.body) == ["held"]).await;
     let free = json!({"metadata": {"finalizers": null}});
     api.call("PATCH", &format!("{GADGETS}/held"), &free).await;
-    let gone = async {
-        while api.get(&path).await.code != 404 {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let gone = timeout(Duration::from_secs(10), gone).await;
-    gone.expect("nothing holds the definition any more");
+    until(async || api.get(&path).await.code == 404).await;
 }

@@ -191,6 +191,16 @@ async fn custom_resources_are_owned_alike() {
         .await;
     life.applies("one", "", spec(json!({"labels": {"l": "x"}})))
         .await;
+    life.merges("nine", "", json!({"spec": null})).await;
+    life.pair.finish();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_and_metadata_are_owned_alike() {
+    let Some(life) = Life::of_widgets().await else {
+        return;
+    };
+    life.applies("one", "", spec(json!({"size": 1}))).await;
     life.merges("five", "/status", json!({"status": {"ready": true}}))
         .await;
     life.applies(
