@@ -2,7 +2,7 @@
 # Installs what building and testing needs; says nothing and changes nothing when all is there.
 #
 # Needed: a C compiler, the Rust toolchain of Cargo.toml. For real containers and packets: runc, nft, ip, nginx, and a
-# static busybox, which the live tests' image is made of.
+# static busybox, which the live tests' image is made of. For clients in Python: Python with venv.
 # As root on Debian the missing packages are installed; otherwise they are named. What is only needed for the lab and the
 # live tests never fails this script: those tests then say what they miss.
 set -eu
@@ -57,9 +57,14 @@ missing_busybox() {
     if [ ! -x /bin/busybox ] || ldd /bin/busybox >/dev/null 2>&1; then printf 'busybox-static '; fi
 }
 
+# Debian's Python cannot make environments without a package of its own.
+missing_venv() {
+    if ! python3 -c 'import ensurepip' >/dev/null 2>&1; then printf 'python3-venv '; fi
+}
+
 ensure_packages() {
     needed=$(missing_packages "$NEEDED")
-    lab=$(missing_packages "$LAB")$(missing_busybox)
+    lab=$(missing_packages "$LAB")$(missing_busybox)$(missing_venv)
     [ -n "$needed$lab" ] || return 0
     if [ "$(id -u)" = 0 ]; then no_services; fi
     if [ -n "$needed" ]; then

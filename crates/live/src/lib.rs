@@ -3,10 +3,13 @@
 //!
 //! The tests themselves are in `tests/`: they touch real namespaces, containers, SRv6 and real clients.
 
+pub mod cache;
+pub mod groma;
 pub mod kubernetes;
 pub mod lab;
 pub mod skip;
 pub mod tools;
 
+pub use groma::Groma;
 pub use lab::Laboratory;
 pub use skip::Skip;

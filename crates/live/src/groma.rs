@@ -1,0 +1,118 @@
+//! `groma serve` in a folder of its own, as users run it, for clients that speak TLS; it ends with its handle.
+
+use std::env;
+use std::fs::{self, File};
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::Skip;
+use crate::lab::PROGRAMS_VARIABLE;
+
+/// How long it may take to listen.
+const UP: Duration = Duration::from_secs(30);
+/// How often it is looked for meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The file in its folder to which it writes.
+const LOG: &str = "log";
+
+/// A server that runs, with all blocks.
+#[derive(Debug)]
+pub struct Groma {
+    program: PathBuf,
+    arguments: Vec<String>,
+    // It ends before its folder goes.
+    running: Child,
+    folder: TempDir,
+}
+
+impl Groma {
+    /// Starts one with these arguments, besides where it keeps things and listens.
+    ///
+    /// # Errors
+    /// Why there is none on this machine.
+    pub fn start(arguments: &[&str]) -> Result<Self, Skip> {
+        let programs = env::var_os(PROGRAMS_VARIABLE).ok_or_else(|| {
+            Skip::because(format!(
+                "{PROGRAMS_VARIABLE} is not set; run `cargo xtask live`"
+            ))
+        })?;
+        let program = Path::new(&programs).join("groma");
+        let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let running = serve(&program, folder.path(), &arguments);
+        let mut this = Self {
+            program,
+            arguments,
+            running,
+            folder,
+        };
+        this.wait();
+        Ok(this)
+    }
+
+    /// Ends it and starts it again on what it kept, at the same address.
+    pub fn restart(&mut self) {
+        self.end();
+        self.running = serve(&self.program, self.folder.path(), &self.arguments);
+        self.wait();
+    }
+
+    /// The file by which clients find it and are let in.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+
+    /// Waits until it listens.
+    ///
+    /// # Panics
+    /// With what it wrote, if it does not in time.
+    fn wait(&mut self) {
+        let begun = Instant::now();
+        while !self.listens() {
+            let ended = !matches!(self.running.try_wait(), Ok(None));
+            if ended || begun.elapsed() > UP {
+                let log = fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
+                panic!("groma serve does not listen\n{log}");
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    fn listens(&self) -> bool {
+        let text = fs::read_to_string(self.folder.path().join("address")).unwrap_or_default();
+        let address: Option<SocketAddr> = text.trim().parse().ok();
+        address.is_some_and(|address| TcpStream::connect(address).is_ok())
+    }
+
+    fn end(&mut self) {
+        // One that has ended already is what is wanted.
+        let _: io::Result<()> = self.running.kill();
+        let _ = self.running.wait();
+    }
+}
+
+impl Drop for Groma {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn serve(program: &Path, folder: &Path, arguments: &[String]) -> Child {
+    let log = File::create(folder.join(LOG)).expect("a log can be made");
+    let started = Command::new(program)
+        .args(["serve", "--listen", "127.0.0.1:0", "--state"])
+        .arg(folder)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("it can be shared"))
+        .stderr(log)
+        .spawn();
+    started.unwrap_or_else(|error| panic!("{} starts: {error}", program.display()))
+}

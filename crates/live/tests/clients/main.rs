@@ -1,0 +1,6 @@
+//! Clients that no one here wrote, each in its own language and with its own habits, against `groma serve`.
+//!
+//! What a client does and expects is a program in `tests/`; here it is given a server, and must end well.
+
+mod python;
+mod run;
