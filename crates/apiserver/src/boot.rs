@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::convert::Known;
 use crate::definition;
 use crate::engine::Outcome;
 use crate::failure::Failure;
@@ -37,13 +38,15 @@ fn ensure_namespace(server: &Server, name: &str) -> Result<(), Failure> {
         version: &resource.versions[0],
         validation: FieldValidation::Ignore,
         by: None,
+        known: &Known::default(),
     };
     let decide = |old: Option<&Arc<Object>>| match old {
         // A user's namespace is left as it is.
         Some(_) => Ok(Outcome::Keep),
         None => {
-            let made = frame.create(json!({"metadata": {"name": name}}), stamp(server))?;
-            Ok(Outcome::Set(namespace::finish(&resource, made.value)))
+            let draft = frame.draft(json!({"metadata": {"name": name}}))?;
+            let made = frame.create(draft.value, stamp(server))?;
+            Ok(Outcome::Set(namespace::finish(&resource, made)))
         }
     };
     server

@@ -136,6 +136,7 @@ impl Builtin {
                 plural: self.plural.to_owned(),
             }),
             traits: self.traits,
+            converter: None,
         }
     }
 }

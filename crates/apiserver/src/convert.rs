@@ -1,35 +1,97 @@
 //! From the stored form of an object to the version that a client asks for, and back.
 //!
-//! Only what needs no other program: another `apiVersion`, and the two names of Event fields. Where the forms are the
-//! same, nothing is copied.
+//! Another `apiVersion` and other names of fields are written by rule, and everything else by the webhook of the
+//! definition ([`webhook`]). Where the forms are the same, nothing is copied.
 
-use std::borrow::Cow;
+mod known;
+mod webhook;
+
+use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::failure::Failure;
+use crate::object::Object;
 use crate::resource::{Conversion, Resource, Version};
 
-/// The document in the served version.
-pub(crate) fn served<'a>(
+pub(crate) use known::Known;
+pub(crate) use webhook::{Converter, problems};
+
+/// The object in the served version.
+pub(crate) async fn served(
     resource: &Resource,
     version: &Version,
-    stored: &'a Value,
-) -> Cow<'a, Value> {
+    object: &Arc<Object>,
+) -> Result<Arc<Object>, Failure> {
+    let mut served = all_served(resource, version, std::slice::from_ref(object)).await?;
+    Ok(served.swap_remove(0))
+}
+
+/// The objects in the served version.
+pub(crate) async fn all_served(
+    resource: &Resource,
+    version: &Version,
+    objects: &[Arc<Object>],
+) -> Result<Vec<Arc<Object>>, Failure> {
     let api_version = resource.api_version(&version.name);
-    // An object may have been stored when another version was the stored one.
-    if version.conversion == Conversion::None && stored["apiVersion"] == api_version.as_str() {
-        return Cow::Borrowed(stored);
+    let mut served = objects.to_vec();
+    let mut other: Vec<&mut Arc<Object>> = served
+        .iter_mut()
+        .filter(|object| !is_served(version, &api_version, &object.value))
+        .collect();
+    if other.is_empty() {
+        return Ok(served);
     }
-    let mut value = stored.clone();
-    value["apiVersion"] = api_version.into();
-    rename(&mut value, version.conversion, |(stored, served)| {
-        (stored, served)
-    });
-    Cow::Owned(value)
+    let values: Vec<Value> = other.iter().map(|object| object.value.clone()).collect();
+    let values = match &resource.converter {
+        Some(converter) => {
+            let schema = version.schema.as_ref();
+            converter.convert(&api_version, schema, values).await?
+        }
+        None => values
+            .into_iter()
+            .map(|value| by_rule(resource, version, value))
+            .collect(),
+    };
+    for (object, value) in other.iter_mut().zip(values) {
+        **object = Arc::new(object.with(value));
+    }
+    Ok(served)
 }
 
 /// The document as it is stored.
-pub(crate) fn stored(resource: &Resource, version: &Version, mut served: Value) -> Value {
+pub(crate) async fn stored(
+    resource: &Resource,
+    version: &Version,
+    served: Value,
+) -> Result<Value, Failure> {
+    match &resource.converter {
+        Some(converter) if served["apiVersion"] != resource.stored_as.as_str() => {
+            let stored = resource.stored_version();
+            let schema = stored.and_then(|stored| stored.schema.as_ref());
+            let stored = &resource.stored_as;
+            let mut values = converter.convert(stored, schema, vec![served]).await?;
+            Ok(values.swap_remove(0))
+        }
+        _ => Ok(stored_by_rule(resource, version, served)),
+    }
+}
+
+/// Whether a stored document has the form of the version already.
+fn is_served(version: &Version, api_version: &str, stored: &Value) -> bool {
+    version.conversion == Conversion::None && stored["apiVersion"] == api_version
+}
+
+/// A stored document in the served version, where no webhook is needed.
+fn by_rule(resource: &Resource, version: &Version, mut stored: Value) -> Value {
+    stored["apiVersion"] = resource.api_version(&version.name).into();
+    rename(&mut stored, version.conversion, |(stored, served)| {
+        (stored, served)
+    });
+    stored
+}
+
+fn stored_by_rule(resource: &Resource, version: &Version, mut served: Value) -> Value {
     served["apiVersion"] = resource.stored_as.clone().into();
     rename(&mut served, version.conversion, |(stored, served)| {
         (served, stored)

@@ -6,6 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::convert;
 use crate::failure::{Cause, Failure};
 use crate::names;
 use crate::object::{Key, finalizers, is_deleting, meta_mut, meta_text};
@@ -109,11 +110,7 @@ pub(crate) fn problems(old: Option<&Value>, new: &Value) -> Vec<Cause> {
         let why = "must have exactly one version marked as storage version";
         causes.push(Cause::invalid("spec.versions", &n_stored.into(), why));
     }
-    if text("/spec/conversion/strategy") != "None" {
-        let strategy = &new["spec"]["conversion"]["strategy"];
-        let why = "only None is served; versions must have one form";
-        causes.push(Cause::invalid("spec.conversion.strategy", strategy, why));
-    }
+    causes.extend(convert::problems(&new["spec"]["conversion"]));
     for (path, field) in [
         ("/spec/group", "spec.group"),
         ("/spec/scope", "spec.scope"),

@@ -1,9 +1,11 @@
 //! Writing from within the process at once, as tests that play a user do: the rules of a request without its way.
 
+use futures::FutureExt;
 use http::HeaderMap;
 use serde_json::Value;
 
 use crate::access::Identity;
+use crate::convert::Known;
 use crate::failure::Failure;
 use crate::object::meta_text;
 use crate::options::DeleteOptions;
@@ -30,9 +32,9 @@ impl Server {
         let mut object = object.clone();
         writing.place(&mut object)?;
         let merge = Patch::Merge(object.clone());
-        let next = |old: &Value| merge.apply(old.clone());
-        let done = match writing.change(next, true) {
-            Err(missing) if missing.code == 404 => writing.create_value(&object)?,
+        let next = |old: &Value, _: &Known| merge.apply(old.clone());
+        let done = match at_once(writing.change(next, true)) {
+            Err(missing) if missing.code == 404 => at_once(writing.create_value(&object))?,
             changed => changed?,
         };
         Ok(done.decided.object.value.clone())
@@ -64,7 +66,7 @@ impl Server {
         let author = Identity::Admin(USER.to_owned());
         let writing = Writing::new(self, &request, &author, &HeaderMap::new());
         let key = request.resource.key(&request.namespace, &request.name);
-        writing.delete_one(&key, options).map(drop)
+        at_once(writing.delete_one(&key, options)).map(drop)
     }
 
     fn direct_request(&self, object: &Value, verb: Verb) -> Result<Request, Failure> {
@@ -94,4 +96,12 @@ impl Server {
             },
         })
     }
+}
+
+/// What comes of a write that nobody else is asked about.
+fn at_once<T>(write: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let waits = "a webhook has to be asked, which cannot be done at once";
+    write
+        .now_or_never()
+        .unwrap_or_else(|| Err(Failure::internal(waits)))
 }

@@ -22,7 +22,7 @@ use crate::state::{State, Visible};
 use crate::store::{self, Storage};
 
 /// How often a write is decided again because another one came between.
-const DECISIONS_MAX: usize = 64;
+pub(crate) const DECISIONS_MAX: usize = 64;
 
 /// Gives the time of a write.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -124,26 +124,38 @@ impl Engine {
         admit: impl Fn(&State) -> Result<(), Failure>,
     ) -> Result<Decided, Failure> {
         for _ in 0..DECISIONS_MAX {
-            let seen = self.state().latest(key);
+            let seen = self.latest(key);
             let outcome = decide(seen.as_ref())?;
-            let mut state = self.state();
-            let latest = state.latest(key);
-            let unchanged =
-                seen.as_ref().map(|o| o.revision) == latest.as_ref().map(|o| o.revision);
-            if !unchanged {
-                continue;
+            if let Some(decided) = self.take(key, seen.as_ref(), outcome, &admit)? {
+                return Ok(decided);
             }
-            admit(&state)?;
-            let decided = take(&mut state, key, outcome, latest)?;
-            drop(state);
-            self.submit();
-            return Ok(decided);
         }
-        Err(Failure::new(
-            409,
-            "Conflict",
-            format!("{} changes too often", key.storage_key()),
-        ))
+        Err(restless(key))
+    }
+
+    /// The object as the next write finds it.
+    pub(crate) fn latest(&self, key: &Key) -> Option<Arc<Object>> {
+        self.state().latest(key)
+    }
+
+    /// Takes a decision that was made about what was seen; `None` if that has changed meanwhile.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        key: &Key,
+        seen: Option<&Arc<Object>>,
+        outcome: Outcome,
+        admit: impl Fn(&State) -> Result<(), Failure>,
+    ) -> Result<Option<Decided>, Failure> {
+        let mut state = self.state();
+        let latest = state.latest(key);
+        if seen.map(|seen| seen.revision) != latest.as_ref().map(|latest| latest.revision) {
+            return Ok(None);
+        }
+        admit(&state)?;
+        let decided = take(&mut state, key, outcome, latest)?;
+        drop(state);
+        self.submit();
+        Ok(Some(decided))
     }
 
     /// Waits until all that is decided by now is durable and visible. A refusal may rest on it as much as a write does.
@@ -230,6 +242,12 @@ fn says_the_same(event: &Event) -> bool {
     };
     let (old, new) = (&old.value, &event.new.value);
     old["spec"] == new["spec"] && definition::serves(old) == definition::serves(new)
+}
+
+/// Too many others write the same object.
+pub(crate) fn restless(key: &Key) -> Failure {
+    let message = format!("{} changes too often", key.storage_key());
+    Failure::new(409, "Conflict", message)
 }
 
 /// Puts a decision into the state.

@@ -53,6 +53,7 @@ pub mod store;
 mod table;
 pub mod tls;
 mod watch;
+mod webhook;
 mod write;
 
 pub use access::{HOSTS_NAMESPACE, Identity};

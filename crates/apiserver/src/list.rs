@@ -29,13 +29,14 @@ struct Continue {
     after: (String, String),
 }
 
-pub(crate) fn list(
+pub(crate) async fn list(
     server: &Server,
     request: &Request,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Failure> {
     let render = Render::of(server, request, headers)?;
     let (objects, metadata) = page(server, request)?;
+    let objects = render.served(&objects).await?;
     Ok(body::json(200, render.list(&objects, metadata)))
 }
 

@@ -74,6 +74,16 @@ impl Object {
         }
     }
 
+    /// The same object in another form.
+    pub(crate) fn with(&self, value: Value) -> Self {
+        Self {
+            key: self.key.clone(),
+            revision: self.revision,
+            json: Bytes::from(value.to_string()),
+            value,
+        }
+    }
+
     /// Its uid.
     #[must_use]
     pub fn uid(&self) -> &str {

@@ -19,7 +19,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use crate::convert;
+use crate::convert::Known;
 use crate::metadata::ANNOTATION_BYTES_MAX;
 use crate::object::{meta, meta_mut};
 use crate::resource::{Resource, Version};
@@ -44,6 +44,7 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 pub(crate) struct Forms<'a> {
     pub(crate) resource: &'a Resource,
     pub(crate) version: &'a Version,
+    pub(crate) known: &'a Known,
 }
 
 /// How somebody applies.
@@ -91,11 +92,16 @@ impl<'a> Forms<'a> {
         if api_version == self.api_version() {
             return Some((Cow::Borrowed(value), &self.version.shape));
         }
-        let mut versions = self.resource.versions.iter();
-        let version = versions.find(|it| self.resource.api_version(&it.name) == api_version)?;
-        let stored = convert::stored(self.resource, self.version, value.clone());
-        let served = convert::served(self.resource, version, &stored).into_owned();
+        let version = self.other(api_version)?;
+        let versions = (self.version, version);
+        let served = self.known.convert(self.resource, versions, value)?;
         Some((Cow::Owned(served), &version.shape))
+    }
+
+    /// The served version of that name.
+    fn other(self, api_version: &str) -> Option<&'a Version> {
+        let mut versions = self.resource.versions.iter();
+        versions.find(|it| self.resource.api_version(&it.name) == api_version)
     }
 }
 
@@ -386,12 +392,12 @@ fn in_version(
     if api_version == forms.api_version() {
         return Ok(Some(changed));
     }
-    let mut versions = forms.resource.versions.iter();
-    let version = versions.find(|it| forms.resource.api_version(&it.name) == api_version);
-    let version = version.ok_or("the version was served a moment ago")?;
-    let stored = convert::stored(forms.resource, version, changed);
-    let served = convert::served(forms.resource, forms.version, &stored);
-    Ok(Some(served.into_owned()))
+    let version = forms.other(api_version);
+    let versions = (
+        version.ok_or("the version was served a moment ago")?,
+        forms.version,
+    );
+    Ok(forms.known.convert(forms.resource, versions, &changed))
 }
 
 /// What nobody owns: who an object is, and what only the server writes.

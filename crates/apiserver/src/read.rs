@@ -10,7 +10,7 @@ use crate::render::Render;
 use crate::request::Request;
 use crate::server::Server;
 
-pub(crate) fn get(
+pub(crate) async fn get(
     server: &Server,
     author: &Identity,
     request: &Request,
@@ -18,11 +18,13 @@ pub(crate) fn get(
 ) -> Result<Response<Body>, Failure> {
     let render = Render::of(server, request, headers)?;
     let key = request.resource.key(&request.namespace, &request.name);
-    let state = server.state();
-    list::refuse_future(&state, &request.query.resource_version)?;
-    let object = state.objects.get(&key).cloned();
-    drop(state);
-    let object = object.ok_or_else(|| Failure::not_found(&request.resource, &request.name))?;
+    let found = {
+        let state = server.state();
+        list::refuse_future(&state, &request.query.resource_version)?;
+        state.objects.get(&key).cloned()
+    };
+    let object = found.ok_or_else(|| Failure::not_found(&request.resource, &request.name))?;
     access::check_found(author, request, &object.value)?;
-    Ok(body::json(200, render.object(&object)))
+    let served = render.served(&[object]).await?;
+    Ok(body::json(200, render.object(&served[0])))
 }

@@ -1,8 +1,8 @@
 //! How objects are written down for a client: whole, as metadata only, or as rows of a table.
 //!
-//! The `Accept` header decides. Whole objects in their stored version are sent as they were serialised once.
+//! The `Accept` header decides. Whole objects are sent as they were serialised once.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -37,7 +37,7 @@ pub(crate) struct Render {
     pub(crate) include: IncludeObject,
     /// Ages in tables are counted up to its now.
     clock: Clock,
-    resource: std::sync::Arc<Resource>,
+    resource: Arc<Resource>,
     version: String,
 }
 
@@ -71,25 +71,38 @@ impl Render {
             .expect("the request was made with a served version")
     }
 
-    /// One object.
+    /// The objects as this writes them down: in the version of the request, unless only their metadata is seen.
+    pub(crate) async fn served(
+        &self,
+        objects: &[Arc<Object>],
+    ) -> Result<Vec<Arc<Object>>, Failure> {
+        match self.form {
+            Form::Metadata => Ok(objects.to_vec()),
+            Form::Whole | Form::Table => {
+                convert::all_served(&self.resource, self.version(), objects).await
+            }
+        }
+    }
+
+    /// One object, [`served`](Self::served) before.
     pub(crate) fn object(&self, object: &Object) -> Bytes {
-        let served = convert::served(&self.resource, self.version(), &object.value);
-        let value = match (self.form, served) {
-            (Form::Whole, Cow::Borrowed(_)) if !self.pretty => return object.json.clone(),
-            (Form::Whole, value) => value.into_owned(),
-            (Form::Metadata, value) => partial(&value),
-            (Form::Table, value) => self.table(&[value.into_owned()], meta_of_one(&object.value)),
+        let value = match self.form {
+            Form::Whole if !self.pretty => return object.json.clone(),
+            Form::Whole => object.value.clone(),
+            Form::Metadata => partial(&object.value),
+            Form::Table => self.table(
+                std::slice::from_ref(&object.value),
+                meta_of_one(&object.value),
+            ),
         };
         Bytes::from(body::text(&value, self.pretty))
     }
 
-    /// A list of objects with the list's metadata.
-    pub(crate) fn list(&self, objects: &[std::sync::Arc<Object>], metadata: Value) -> Bytes {
-        let served = |object: &std::sync::Arc<Object>| {
-            convert::served(&self.resource, self.version(), &object.value).into_owned()
-        };
+    /// A list of objects, [`served`](Self::served) before, with the list's metadata.
+    pub(crate) fn list(&self, objects: &[Arc<Object>], metadata: Value) -> Bytes {
+        let whole = |object: &Arc<Object>| object.value.clone();
         let (api_version, kind, items): (_, _, Vec<Value>) = match self.form {
-            Form::Whole if !self.pretty && self.is_stored_form() => {
+            Form::Whole if !self.pretty => {
                 return self.joined(objects, &metadata);
             }
             Form::Whole => {
@@ -97,7 +110,7 @@ impl Render {
                 (
                     api_version,
                     self.resource.list_kind.clone(),
-                    objects.iter().map(served).collect(),
+                    objects.iter().map(whole).collect(),
                 )
             }
             Form::Metadata => {
@@ -112,7 +125,7 @@ impl Render {
                 )
             }
             Form::Table => {
-                let values: Vec<Value> = objects.iter().map(served).collect();
+                let values: Vec<Value> = objects.iter().map(whole).collect();
                 return Bytes::from(body::text(&self.table(&values, metadata), self.pretty));
             }
         };
@@ -122,7 +135,7 @@ impl Render {
     }
 
     /// The list without parsing or copying its objects twice.
-    fn joined(&self, objects: &[std::sync::Arc<Object>], metadata: &Value) -> Bytes {
+    fn joined(&self, objects: &[Arc<Object>], metadata: &Value) -> Bytes {
         let api_version = Value::from(self.resource.api_version(&self.version));
         let kind = Value::from(self.resource.list_kind.as_str());
         let head = format!(
@@ -142,10 +155,6 @@ impl Render {
         }
         text.extend_from_slice(b"]}");
         Bytes::from(text)
-    }
-
-    fn is_stored_form(&self) -> bool {
-        self.resource.stored_as == self.resource.api_version(&self.version)
     }
 
     fn table(&self, values: &[Value], metadata: Value) -> Value {

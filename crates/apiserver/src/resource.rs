@@ -10,7 +10,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use serde_json::Value;
 
-use crate::convert;
+use crate::convert::{self, Converter};
 use crate::failure::Cause;
 use crate::object::Key;
 use crate::ownership::Shape;
@@ -42,6 +42,8 @@ pub struct Resource {
     pub stored_as: String,
     /// Rules that are not in the schema.
     pub traits: Traits,
+    /// Converts between versions, if they differ in more than their names.
+    pub(crate) converter: Option<Converter>,
 }
 
 /// The place of a resource's objects, and the first part of their keys.
@@ -161,6 +163,7 @@ impl Resource {
                 generation: true,
                 ..Traits::default()
             },
+            converter: Converter::of(crd.spec.conversion.as_ref()),
         })
     }
 
@@ -214,11 +217,19 @@ impl Resource {
         paths.collect()
     }
 
-    /// The schema of stored objects, if they have one.
-    pub(crate) fn stored_schema(&self) -> Option<&Schema> {
+    /// The version in which objects are stored, if it is served.
+    pub(crate) fn stored_version(&self) -> Option<&Version> {
         let mut versions = self.versions.iter();
-        let stored = versions.find(|version| self.api_version(&version.name) == self.stored_as);
-        stored?.schema.as_ref()
+        versions.find(|version| self.api_version(&version.name) == self.stored_as)
+    }
+
+    /// The schema of such a stored object, if it has one.
+    pub(crate) fn stored_schema(&self, stored: &Value) -> Option<&Schema> {
+        // One that was stored in another version has another form.
+        if self.converter.is_some() && stored["apiVersion"] != self.stored_as.as_str() {
+            return None;
+        }
+        self.stored_version()?.schema.as_ref()
     }
 
     /// The `apiVersion` of objects in that version.

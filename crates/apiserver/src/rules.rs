@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use crate::convert::Known;
 use crate::decode::lost;
 use crate::failure::{Cause, Failure};
 use crate::object::{
@@ -32,6 +33,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) validation: FieldValidation,
     /// Who changes it and when; `None` if the document itself says who owns what.
     pub(crate) by: Option<By>,
+    /// What is known of its other versions.
+    pub(crate) known: &'a Known,
 }
 
 /// Who changes an object in any other way than by applying, and when.
@@ -52,22 +55,28 @@ pub(crate) struct Admitted {
 }
 
 impl Frame<'_> {
-    /// The first state of an object.
-    pub(crate) fn create(&self, mut value: Value, stamp: Stamp) -> Result<Admitted, Failure> {
+    /// The first state of an object as it is asked for: others may still change it before it is checked.
+    pub(crate) fn draft(&self, mut value: Value) -> Result<Admitted, Failure> {
         let warnings = self.read(&mut value, None)?;
         if !meta_text(&value, "resourceVersion").is_empty() {
             let message = "resourceVersion should not be set on objects to be created";
             return Err(Failure::bad_request(message));
         }
-        self.stamp(&mut value, stamp);
-        if self.version.status {
-            remove(&mut value, "status");
-        }
-        self.finish(value, None, warnings)
+        self.wipe(&mut value);
+        self.complete(&mut value);
+        self.own(&mut value, None);
+        Ok(Admitted { value, warnings })
     }
 
-    /// The next state of an object that somebody replaces or patches.
-    pub(crate) fn replace(
+    /// The first state of an object, from its draft.
+    pub(crate) fn create(&self, mut draft: Value, stamp: Stamp) -> Result<Value, Failure> {
+        self.stamp(&mut draft, stamp);
+        self.checked(draft, None)
+    }
+
+    /// The next state of an object as somebody asks for it who replaces or patches it: others may still change it before
+    /// it is checked.
+    pub(crate) fn redraft(
         &self,
         mut value: Value,
         old: &Object,
@@ -92,8 +101,19 @@ impl Frame<'_> {
         if !causes.is_empty() {
             return Err(Failure::invalid(self.resource, name, &causes));
         }
-        let value = self.keep(value, old, subresource);
-        self.finish(value, Some(old), warnings)
+        let mut value = self.keep(value, old, subresource);
+        self.complete(&mut value);
+        self.own(&mut value, Some(old));
+        Ok(Admitted { value, warnings })
+    }
+
+    /// The next state of an object, from its draft.
+    pub(crate) fn replace(&self, mut draft: Value, old: &Object) -> Result<Value, Failure> {
+        self.count_generation(&mut draft, &old.value);
+        if draft == old.value {
+            return Ok(draft);
+        }
+        self.checked(draft, Some(old))
     }
 
     /// What somebody applies, in the form of an object that has only the fields which he names.
@@ -142,6 +162,7 @@ impl Frame<'_> {
         Forms {
             resource: self.resource,
             version: self.version,
+            known: self.known,
         }
     }
 
@@ -251,15 +272,26 @@ impl Frame<'_> {
         }
     }
 
-    fn stamp(&self, value: &mut Value, stamp: Stamp) {
+    /// Takes what a new object cannot have yet.
+    fn wipe(&self, value: &mut Value) {
         let metadata = meta_mut(value);
         for field in [
+            "creationTimestamp",
             "deletionTimestamp",
             "deletionGracePeriodSeconds",
             "generation",
+            "resourceVersion",
+            "uid",
         ] {
             metadata.remove(field);
         }
+        if self.version.status {
+            remove(value, "status");
+        }
+    }
+
+    fn stamp(&self, value: &mut Value, stamp: Stamp) {
+        let metadata = meta_mut(value);
         if let (None, Some(prefix)) = (
             metadata.get("name"),
             metadata.get("generateName").and_then(Value::as_str),
@@ -274,24 +306,16 @@ impl Frame<'_> {
         }
     }
 
-    /// Defaults, checks and counts generations.
-    fn finish(
-        &self,
-        mut value: Value,
-        old: Option<&Object>,
-        warnings: Vec<String>,
-    ) -> Result<Admitted, Failure> {
-        self.name(&mut value);
+    /// Writes down what it is, and what nobody said.
+    fn complete(&self, value: &mut Value) {
+        self.name(value);
         if let Some(schema) = &self.version.schema {
-            schema.fill(&mut value);
+            schema.fill(value);
         }
-        self.own(&mut value, old);
-        if let Some(old) = old {
-            self.count_generation(&mut value, &old.value);
-            if value == old.value {
-                return Ok(Admitted { value, warnings });
-            }
-        }
+    }
+
+    /// The state, if it keeps its rules.
+    fn checked(&self, value: Value, old: Option<&Object>) -> Result<Value, Failure> {
         // Who owns what lies deeper than what is owned.
         if depth(&value) > DEPTH_MAX {
             let message = format!("the object would be nested more than {DEPTH_MAX} deep");
@@ -306,12 +330,11 @@ impl Frame<'_> {
         }
         let causes = self.problems(&value, old);
         match causes.is_empty() {
-            true => Ok(Admitted { value, warnings }),
-            false => Err(Failure::invalid(
-                self.resource,
-                meta_text(&value, "name"),
-                &causes,
-            )),
+            true => Ok(value),
+            false => {
+                let name = meta_text(&value, "name");
+                Err(Failure::invalid(self.resource, name, &causes))
+            }
         }
     }
 
@@ -456,6 +479,7 @@ mod tests {
             version: &resource.versions[0],
             validation: FieldValidation::Strict,
             by: None,
+            known: &Known::default(),
         };
         let widget = |size: u32, finalizers: &[&str]| {
             json!({
@@ -464,7 +488,10 @@ mod tests {
             })
         };
         let old = Object::at(resource.key("", "a"), 1, widget(9, &["x/y"]));
-        let replaced = |value| frame.replace(value, &old, None, true);
+        let replaced = |value| {
+            let draft = frame.redraft(value, &old, None, true)?;
+            frame.replace(draft.value, &old)
+        };
         replaced(widget(9, &[])).expect("the size is as it was");
         replaced(widget(2, &[])).expect("it is mended");
         let refused = replaced(widget(8, &[])).expect_err("it is wrong in another way");

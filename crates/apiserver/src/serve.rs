@@ -75,9 +75,9 @@ impl Server {
         };
         access::check(self, identity, &request)?;
         match request.verb {
-            Verb::Get => read::get(self, identity, &request, &head.headers),
-            Verb::List => list::list(self, &request, &head.headers),
-            Verb::Watch => watch::watch(self, &request, &head.headers),
+            Verb::Get => read::get(self, identity, &request, &head.headers).await,
+            Verb::List => list::list(self, &request, &head.headers).await,
+            Verb::Watch => watch::watch(self, &request, &head.headers).await,
             Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
                 let body = body::read(body).await?;
                 write::write(self, identity, &request, &head.headers, body).await

@@ -254,7 +254,8 @@ fn parse(key: &str, json: Bytes) -> Option<Object> {
 /// defaults of those that came. Everything that compares states relies on both having one form.
 pub(crate) fn in_form(registry: &Registry, object: Arc<Object>) -> Arc<Object> {
     let resource = registry.at_home(&object.key.home);
-    let Some(schema) = resource.and_then(|resource| resource.stored_schema()) else {
+    let schema = resource.and_then(|resource| resource.stored_schema(&object.value));
+    let Some(schema) = schema else {
         return object;
     };
     let mut value = object.value.clone();
@@ -263,12 +264,7 @@ pub(crate) fn in_form(registry: &Registry, object: Arc<Object>) -> Arc<Object> {
     if value == object.value {
         return object;
     }
-    Arc::new(Object {
-        key: object.key.clone(),
-        revision: object.revision,
-        json: Bytes::from(value.to_string()),
-        value,
-    })
+    Arc::new(object.with(value))
 }
 
 /// A time that starts with the year 2026 and passes as tokio's does, so that paused tests are repeatable.

@@ -42,6 +42,8 @@ enum Line {
         revision: u64,
         initial_events_end: bool,
     },
+    /// What cannot be shown; the watch ends.
+    Failed(Failure),
 }
 
 /// A running watch.
@@ -58,43 +60,53 @@ struct Watch {
     ended: bool,
 }
 
-pub(crate) fn watch(
+pub(crate) async fn watch(
     server: &Server,
     request: &Request,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Failure> {
     let render = Render::of(server, request, headers)?;
     let selection = list::selection(request)?;
-    let mut state = server.state();
-    let waiting = match start(&state, request, &selection) {
-        Ok(waiting) => waiting,
+    let (waiting, id, changes) = match open(server, request, selection) {
+        Ok(opened) => opened,
         // Clients look for "too old" in the stream, not in the answer's code.
         Err(expired) if expired.code == 410 => return Ok(only(&error_line(&expired))),
         Err(failure) => return Err(failure),
     };
-    if state.hub.len() >= WATCHES_MAX {
-        let message = format!("the server holds {WATCHES_MAX} watches already; try again later");
-        return Err(Failure::too_many_requests(message));
-    }
-    let (id, changes) = state.hub.open(selection);
-    drop(state);
     let now = Instant::now();
     let lasts = request
         .query
         .timeout
         .map_or(WATCH_LASTS_MAX, |asked| asked.min(WATCH_LASTS_MAX));
-    let watch = Watch {
+    let mut watch = Watch {
         server: server.clone(),
         id,
         render,
         bookmarks: request.query.bookmarks,
-        waiting,
+        waiting: VecDeque::new(),
         changes,
         bookmark_at: now + BOOKMARK_EVERY,
         ends_at: now + lasts,
         ended: false,
     };
+    watch.waiting = watch.served(waiting).await?;
     Ok(streamed(watch.lines()))
+}
+
+/// Opens the watch: what it begins with, its number, and where the changes after that arrive.
+fn open(
+    server: &Server,
+    request: &Request,
+    selection: Selection,
+) -> Result<(VecDeque<Line>, u64, Receiver<Seen>), Failure> {
+    let mut state = server.state();
+    let waiting = start(&state, request, &selection)?;
+    if state.hub.len() >= WATCHES_MAX {
+        let message = format!("the server holds {WATCHES_MAX} watches already; try again later");
+        return Err(Failure::too_many_requests(message));
+    }
+    let (id, changes) = state.hub.open(selection);
+    Ok((waiting, id, changes))
 }
 
 /// What the watch begins with.
@@ -140,10 +152,40 @@ impl Watch {
         })
     }
 
+    /// The lines with their objects in the version of the request.
+    async fn served(&self, mut lines: VecDeque<Line>) -> Result<VecDeque<Line>, Failure> {
+        let objects = lines.iter().filter_map(|line| match line {
+            Line::Seen((_, object)) => Some(object.clone()),
+            Line::Bookmark { .. } | Line::Failed(_) => None,
+        });
+        let objects: Vec<_> = objects.collect();
+        let mut served = self.render.served(&objects).await?.into_iter();
+        for line in &mut lines {
+            if let Line::Seen((_, object)) = line
+                && let Some(served) = served.next()
+            {
+                *object = served;
+            }
+        }
+        Ok(lines)
+    }
+
     async fn next(&mut self) -> Option<Line> {
         if let Some(line) = self.waiting.pop_front() {
             return Some(line);
         }
+        let line = self.arrives().await?;
+        match self.served(VecDeque::from([line])).await {
+            Ok(mut lines) => lines.pop_front(),
+            Err(failure) => {
+                self.ended = true;
+                Some(Line::Failed(failure))
+            }
+        }
+    }
+
+    /// The next line, as it is stored.
+    async fn arrives(&mut self) -> Option<Line> {
         loop {
             if self.ended {
                 return None;
@@ -202,6 +244,7 @@ impl Watch {
                 }
                 line_of("BOOKMARK", &self.render.bookmark(metadata))
             }
+            Line::Failed(failure) => error_line(failure),
         }
     }
 }

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use crate::access::{self, Identity};
 use crate::body::{self, Body};
+use crate::convert::{self, Known};
 use crate::deletion::{Deletion, delete, is_finished};
-use crate::engine::{Decided, Outcome};
+use crate::engine::{self, DECISIONS_MAX, Decided, Outcome};
 use crate::failure::{Cause, Failure};
 use crate::object::{Key, Object, meta_mut, meta_text};
 use crate::options::DeleteOptions;
@@ -22,7 +23,7 @@ use crate::request::{Request, Subresource, Verb};
 use crate::rules::{Admitted, By, Frame, Stamp};
 use crate::server::Server;
 use crate::state::State;
-use crate::{convert, decode, definition, list, namespace};
+use crate::{decode, definition, list, namespace};
 
 /// How many generated names are tried before the client is told that all are taken.
 const NAMES_TRIED_MAX: usize = 8;
@@ -89,12 +90,13 @@ impl<'a> Writing<'a> {
         }
     }
 
-    fn frame(&self) -> Frame<'_> {
+    fn frame<'f>(&'f self, known: &'f Known) -> Frame<'f> {
         Frame {
             resource: &self.request.resource,
             version: self.request.served(),
             validation: self.request.query.field_validation,
             by: self.by.clone(),
+            known,
         }
     }
 
@@ -105,25 +107,26 @@ impl<'a> Writing<'a> {
         body: Bytes,
     ) -> Result<Response<Body>, Failure> {
         let (code, done) = match self.request.verb {
-            Verb::Create => (201, self.create(headers, &body)?),
-            Verb::Update => self.update(headers, &body)?,
+            Verb::Create => (201, self.create(headers, &body).await?),
+            Verb::Update => self.update(headers, &body).await?,
             Verb::Patch if self.by.is_none() => {
                 access::check_applies(self.author, self.request)?;
-                self.apply(headers, &body)?
+                self.apply(headers, &body).await?
             }
-            Verb::Patch => (200, self.patch(headers, &body)?),
+            Verb::Patch => (200, self.patch(headers, &body).await?),
             _ => return Err(Failure::method_not_allowed()),
         };
         let object = done.decided.settled().await?;
-        let mut response = body::json(code, render.object(&object));
+        let served = render.served(&[object]).await?;
+        let mut response = body::json(code, render.object(&served[0]));
         warn(&mut response, &done.warnings);
         Ok(response)
     }
 
-    fn create(&self, headers: &HeaderMap, body: &Bytes) -> Result<Done, Failure> {
+    async fn create(&self, headers: &HeaderMap, body: &Bytes) -> Result<Done, Failure> {
         let (mut value, warnings) = self.decode(headers, body)?;
         self.place(&mut value)?;
-        let mut done = self.create_value(&value)?;
+        let mut done = self.create_value(&value).await?;
         done.warnings.splice(0..0, warnings);
         Ok(done)
     }
@@ -133,10 +136,10 @@ impl<'a> Writing<'a> {
     }
 
     /// Creates under the given name, or under generated ones until one is free.
-    pub(crate) fn create_value(&self, value: &Value) -> Result<Done, Failure> {
+    pub(crate) async fn create_value(&self, value: &Value) -> Result<Done, Failure> {
         let generated = meta_text(value, "name").is_empty();
         for _ in 0..NAMES_TRIED_MAX {
-            let created = self.create_once(value.clone());
+            let created = self.create_once(value.clone()).await;
             match created {
                 Err(failure) if generated && failure.reason == "AlreadyExists" => {}
                 created => return created,
@@ -148,8 +151,10 @@ impl<'a> Writing<'a> {
         ))
     }
 
-    fn create_once(&self, value: Value) -> Result<Done, Failure> {
+    async fn create_once(&self, value: Value) -> Result<Done, Failure> {
         let resource = &self.request.resource;
+        let draft = |known: &Known| self.frame(known).draft(value.clone());
+        let Admitted { value, warnings } = Known::decide(resource, draft).await?;
         let ids = self.server.ids();
         let stamp = Stamp {
             uid: ids.uid(),
@@ -157,25 +162,28 @@ impl<'a> Writing<'a> {
             suffix: ids.suffix(),
         };
         let now = stamp.now.clone();
-        let Admitted { value, warnings } = self.frame().create(value, stamp)?;
+        let value = self.frame(&Known::default()).create(value, stamp)?;
         let value = namespace::finish(resource, value);
         let registry = self.server.registry();
         let value = definition::finish(&registry, resource, value, None, &now);
-        let value = convert::stored(resource, self.request.served(), value);
-        let key = resource.key(&self.request.namespace, meta_text(&value, "name"));
         access::check_created(self.author, self.request, &value)?;
-        let decide = |old: Option<&Arc<Object>>| match old {
-            Some(_) => Err(Failure::already_exists(resource, &key.name)),
-            None => Ok(Outcome::Set(value.clone())),
-        };
+        let value = convert::stored(resource, self.request.served(), value).await?;
+        let key = resource.key(&self.request.namespace, meta_text(&value, "name"));
         let admit = |state: &State| {
             namespace::admits(state, &registry, resource, &key)?;
             definition::admits(state, &registry, resource)
         };
-        Ok(Done {
-            decided: self.decide(&key, self.request.query.dry_run, decide, admit)?,
-            warnings,
-        })
+        for _ in 0..DECISIONS_MAX {
+            let seen = self.server.engine().latest(&key);
+            if seen.is_some() {
+                return Err(Failure::already_exists(resource, &key.name));
+            }
+            let (outcome, dry_run) = (Outcome::Set(value.clone()), self.request.query.dry_run);
+            if let Some(decided) = self.take(&key, None, outcome, dry_run, admit)? {
+                return Ok(Done { decided, warnings });
+            }
+        }
+        Err(engine::restless(&key))
     }
 
     /// Checks that the body is about the namespace of the path.
@@ -209,13 +217,13 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    fn update(&self, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Done), Failure> {
+    async fn update(&self, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Done), Failure> {
         let (mut value, warnings) = self.decode(headers, body)?;
         self.place_named(&mut value)?;
-        let replaced = self.change(|_| Ok(value.clone()), false);
+        let replaced = self.change(|_, _| Ok(value.clone()), false).await;
         let (code, mut done) = match replaced {
             Err(missing) if missing.code == 404 && self.may_create() => {
-                (201, self.create_value(&value)?)
+                (201, self.create_value(&value).await?)
             }
             replaced => (200, replaced?),
         };
@@ -227,7 +235,7 @@ impl<'a> Writing<'a> {
         self.request.resource.traits.create_on_update && self.request.subresource.is_none()
     }
 
-    fn patch(&self, headers: &HeaderMap, body: &Bytes) -> Result<Done, Failure> {
+    async fn patch(&self, headers: &HeaderMap, body: &Bytes) -> Result<Done, Failure> {
         let Request {
             resource, query, ..
         } = self.request;
@@ -236,20 +244,20 @@ impl<'a> Writing<'a> {
             return Err(Failure::patch_options(&Cause::forbidden("force", why)));
         }
         let (patch, warnings) = Patch::parse(headers, body, resource, query.field_validation)?;
-        let patched = |old: &Value| {
+        let patched = |old: &Value, _: &Known| {
             let mut value = patch.apply(old.clone())?;
             self.place_named(&mut value)?;
             Ok(value)
         };
-        let mut done = self.change(patched, true)?;
+        let mut done = self.change(patched, true).await?;
         done.warnings.splice(0..0, warnings);
         Ok(done)
     }
 
     /// Makes the next state of the object from its current one.
-    pub(crate) fn change(
+    pub(crate) async fn change(
         &self,
-        next: impl Fn(&Value) -> Result<Value, Failure>,
+        next: impl Fn(&Value, &Known) -> Result<Value, Failure>,
         patched: bool,
     ) -> Result<Done, Failure> {
         let Request {
@@ -261,53 +269,65 @@ impl<'a> Writing<'a> {
         let key = resource.key(&self.request.namespace, &self.request.name);
         let (registry, now) = (self.server.registry(), self.server.now());
         definition::may_change(&registry, resource, &key)?;
-        let mut warnings = Vec::new();
-        let decide = |old: Option<&Arc<Object>>| {
-            let old = old.ok_or_else(|| Failure::not_found(resource, &key.name))?;
-            let served = served(resource, version, old);
+        for _ in 0..DECISIONS_MAX {
+            let seen = self.server.engine().latest(&key);
+            let old = seen
+                .as_ref()
+                .ok_or_else(|| Failure::not_found(resource, &key.name))?;
+            let served = convert::served(resource, version, old).await?;
             // Before the patch: how it fails would tell what is in the object.
             access::check_found(self.author, self.request, &served.value)?;
-            let admitted =
-                self.frame()
-                    .replace(next(&served.value)?, &served, *subresource, patched)?;
-            access::check_changed(self.author, self.request, &served.value, &admitted.value)?;
-            warnings = admitted.warnings;
-            let value = convert::stored(resource, version, admitted.value);
+            let draft = |known: &Known| {
+                let next = next(&served.value, known)?;
+                let frame = self.frame(known);
+                frame.redraft(next, &served, *subresource, patched)
+            };
+            let Admitted { value, warnings } = Known::decide(resource, draft).await?;
+            let value = self.frame(&Known::default()).replace(value, &served)?;
+            access::check_changed(self.author, self.request, &served.value, &value)?;
+            // What was stored in another version is stored anew, even if nobody changes it.
+            let current = old.value["apiVersion"] == resource.stored_as.as_str();
+            let value = match current && value == served.value {
+                true => old.value.clone(),
+                false => convert::stored(resource, version, value).await?,
+            };
             let value = definition::finish(&registry, resource, value, Some(&old.value), &now);
-            Ok(outcome(self.request, old, value))
-        };
-        let decided = self.decide(&key, self.request.query.dry_run, decide, |_| Ok(()))?;
-        Ok(Done { decided, warnings })
+            let outcome = outcome(self.request, old, value);
+            let dry_run = self.request.query.dry_run;
+            if let Some(decided) = self.take(&key, seen.as_ref(), outcome, dry_run, |_| Ok(()))? {
+                return Ok(Done { decided, warnings });
+            }
+        }
+        Err(engine::restless(&key))
     }
 
-    /// Decides for real, or only finds out what would be decided.
-    fn decide(
+    /// Decides for real, or only finds out what would be decided; `None` if what was seen has changed meanwhile.
+    fn take(
         &self,
         key: &Key,
+        seen: Option<&Arc<Object>>,
+        outcome: Outcome,
         dry_run: bool,
-        mut decide: impl FnMut(Option<&Arc<Object>>) -> Result<Outcome, Failure>,
         admit: impl Fn(&State) -> Result<(), Failure>,
-    ) -> Result<Decided, Failure> {
+    ) -> Result<Option<Decided>, Failure> {
         if !dry_run {
-            return self.server.engine().decide(key, decide, admit);
+            return self.server.engine().take(key, seen, outcome, admit);
         }
         let mut state = self.server.state();
-        let latest = state.latest(key);
         admit(&state)?;
         let visible = state.wait_for_all();
         drop(state);
-        let would = |value: Value, revision| Arc::new(Object::at(key.clone(), revision, value));
-        let object = match (decide(latest.as_ref())?, latest) {
-            (Outcome::Set(value) | Outcome::Remove(value), Some(latest)) => {
-                would(value, latest.revision)
+        let object = match (outcome, seen) {
+            (Outcome::Set(value) | Outcome::Remove(value), Some(seen)) => {
+                Arc::new(Object::at(key.clone(), seen.revision, value))
             }
             (Outcome::Set(value), None) => Arc::new(Object::unwritten(key.clone(), value)),
-            (Outcome::Keep, Some(latest)) => latest,
+            (Outcome::Keep, Some(seen)) => seen.clone(),
             (Outcome::Keep | Outcome::Remove(_), None) => {
                 return Err(Failure::not_found(&self.request.resource, &key.name));
             }
         };
-        Ok(Decided { object, visible })
+        Ok(Some(Decided { object, visible }))
     }
 
     async fn delete(
@@ -321,10 +341,11 @@ impl<'a> Writing<'a> {
             .request
             .resource
             .key(&self.request.namespace, &self.request.name);
-        let (decided, gone) = self.delete_one(&key, &options)?;
+        let (decided, gone) = self.delete_one(&key, &options).await?;
         let object = decided.settled().await?;
         if !gone {
-            return Ok(body::json(200, render.object(&object)));
+            let served = render.served(&[object]).await?;
+            return Ok(body::json(200, render.object(&served[0])));
         }
         let resource = &self.request.resource;
         let mut details = json!({"name": key.name, "kind": resource.plural, "uid": object.uid()});
@@ -336,17 +357,22 @@ impl<'a> Writing<'a> {
     }
 
     /// Decides about one object; also says whether it is gone.
-    pub(crate) fn delete_one(
+    pub(crate) async fn delete_one(
         &self,
         key: &Key,
         options: &DeleteOptions,
     ) -> Result<(Decided, bool), Failure> {
         let resource = &self.request.resource;
-        let now = self.server.now();
-        let mut gone = false;
-        let decide = |old: Option<&Arc<Object>>| {
-            let old = old.ok_or_else(|| Failure::not_found(resource, &key.name))?;
-            gone = false;
+        let (registry, now) = (self.server.registry(), self.server.now());
+        let admit = |_: &State| {
+            namespace::may_go(resource, key)?;
+            definition::may_change(&registry, resource, key)
+        };
+        for _ in 0..DECISIONS_MAX {
+            let seen = self.server.engine().latest(key);
+            let old = seen
+                .as_ref()
+                .ok_or_else(|| Failure::not_found(resource, &key.name))?;
             let deletion = delete(
                 resource,
                 old,
@@ -354,22 +380,17 @@ impl<'a> Writing<'a> {
                 options.propagation,
                 &now,
             )?;
-            Ok(match deletion {
+            let gone = deletion == Deletion::Now;
+            let outcome = match deletion {
                 Deletion::Already => Outcome::Keep,
                 Deletion::Later(value) => Outcome::Set(*value),
-                Deletion::Now => {
-                    gone = true;
-                    Outcome::Remove(old.value.clone())
-                }
-            })
-        };
-        let registry = self.server.registry();
-        let admit = |_: &State| {
-            namespace::may_go(resource, key)?;
-            definition::may_change(&registry, resource, key)
-        };
-        let decided = self.decide(key, options.dry_run, decide, admit)?;
-        Ok((decided, gone))
+                Deletion::Now => Outcome::Remove(old.value.clone()),
+            };
+            if let Some(decided) = self.take(key, seen.as_ref(), outcome, options.dry_run, admit)? {
+                return Ok((decided, gone));
+            }
+        }
+        Err(engine::restless(key))
     }
 
     /// Deletes a page of what is selected, or all of it, one write each; answers with the list of what was there.
@@ -381,15 +402,20 @@ impl<'a> Writing<'a> {
     ) -> Result<Response<Body>, Failure> {
         let options = DeleteOptions::parse(&self.request.query, headers, body)?;
         let (objects, metadata) = list::page(self.server, self.request)?;
-        self.delete_all(&objects, &options)?;
+        self.delete_all(&objects, &options).await?;
         self.server.engine().settled().await?;
+        let objects = render.served(&objects).await?;
         Ok(body::json(200, render.list(&objects, metadata)))
     }
 
     /// Decides about all of them.
-    fn delete_all(&self, objects: &[Arc<Object>], options: &DeleteOptions) -> Result<(), Failure> {
+    async fn delete_all(
+        &self,
+        objects: &[Arc<Object>],
+        options: &DeleteOptions,
+    ) -> Result<(), Failure> {
         for object in objects {
-            match self.delete_one(&object.key, options) {
+            match self.delete_one(&object.key, options).await {
                 // Somebody else deleted it: that is what was wanted.
                 Err(failure) if failure.code != 404 => return Err(failure),
                 Ok(_) | Err(_) => {}
@@ -433,20 +459,6 @@ fn outcome(request: &Request, old: &Object, value: Value) -> Outcome {
     match value == old.value {
         true => Outcome::Keep,
         false => Outcome::Set(value),
-    }
-}
-
-/// The object in the version of the request.
-fn served(
-    resource: &crate::resource::Resource,
-    version: &crate::resource::Version,
-    object: &Arc<Object>,
-) -> Arc<Object> {
-    match convert::served(resource, version, &object.value) {
-        std::borrow::Cow::Borrowed(_) => object.clone(),
-        std::borrow::Cow::Owned(value) => {
-            Arc::new(Object::at(object.key.clone(), object.revision, value))
-        }
     }
 }
 

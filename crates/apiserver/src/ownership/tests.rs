@@ -42,6 +42,7 @@ struct Life {
     version: usize,
     object: Value,
     managers: Managers,
+    known: Known,
 }
 
 fn widget(spec: Value) -> Value {
@@ -56,6 +57,7 @@ impl Life {
             resource,
             version: 0,
             managers: Managers::default(),
+            known: Known::default(),
         }
     }
 
@@ -73,6 +75,7 @@ impl Life {
         Forms {
             resource: &self.resource,
             version: &self.resource.versions[self.version],
+            known: &self.known,
         }
     }
 

@@ -5,6 +5,7 @@ use http::HeaderMap;
 use serde_json::Value;
 
 use super::{Done, NAMES_TRIED_MAX, Writing, writer};
+use crate::convert::Known;
 use crate::decode;
 use crate::failure::{Cause, Failure};
 use crate::ownership::{self, Apply, Managers, Operation, Refused};
@@ -12,7 +13,11 @@ use crate::request::Request;
 
 impl Writing<'_> {
     /// Server-side apply: the object gets what the configuration says, and is made if it does not exist.
-    pub(super) fn apply(&self, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Done), Failure> {
+    pub(super) async fn apply(
+        &self,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<(u16, Done), Failure> {
         let Request {
             query, subresource, ..
         } = self.request;
@@ -23,7 +28,6 @@ impl Writing<'_> {
                 why,
             )));
         }
-        let frame = self.frame();
         let (mut config, mut warnings) = decode::configuration(body, query.field_validation)?;
         let apply = Apply {
             writer: writer(self.request, headers, self.author, Operation::Apply),
@@ -32,29 +36,28 @@ impl Writing<'_> {
             now: self.server.now(),
         };
         self.place_named(&mut config)?;
-        let admitted = frame.configuration(config, *subresource)?;
+        let admitted = self
+            .frame(&Known::default())
+            .configuration(config, *subresource)?;
         warnings.extend(admitted.warnings);
         let config = admitted.value;
-        let next = |live: &Value, managers: Managers| {
+        let next = |live: &Value, known: &Known| {
+            let (frame, managers) = (self.frame(known), Managers::of(live).unwrap_or_default());
             let applied = ownership::applied(frame.forms(), live, &config, managers, &apply);
             let (mut value, managers) = applied.map_err(refused)?;
             managers.write(&mut value);
             Ok(value)
         };
         for _ in 0..NAMES_TRIED_MAX {
-            let changed = self.change(
-                |live| next(live, Managers::of(live).unwrap_or_default()),
-                true,
-            );
-            match changed {
+            match self.change(next, true).await {
                 Err(missing) if missing.code == 404 && subresource.is_none() => {}
                 changed => return Ok((200, warned(changed?, warnings))),
             }
             let mut first = config.clone();
-            ownership::first(frame.forms(), &config, &apply)
+            ownership::first(self.frame(&Known::default()).forms(), &config, &apply)
                 .map_err(refused)?
                 .write(&mut first);
-            match self.create_value(&first) {
+            match self.create_value(&first).await {
                 // Somebody made it meanwhile.
                 Err(failure) if failure.reason == "AlreadyExists" => {}
                 created => return Ok((201, warned(created?, warnings))),

@@ -123,7 +123,16 @@ async fn what_is_no_definition_is_refused_by_field() {
             "metadata.name",
         ),
         ("/spec/versions/0/storage", json!(false), "spec.versions"),
-        ("/spec/conversion", webhook, "spec.conversion.strategy"),
+        (
+            "/spec/conversion",
+            webhook,
+            "spec.conversion.webhookClientConfig",
+        ),
+        (
+            "/spec/conversion",
+            json!({"strategy": "Magic"}),
+            "spec.conversion.strategy",
+        ),
         ("/spec/versions/0/schema", schema, "spec.versions"),
         ("/spec/scope", json!("Global"), "spec.scope"),
         ("/spec/names/kind", json!("No Kind"), "spec.names.kind"),

@@ -1,7 +1,9 @@
 //! The protocol as it goes over the wire: requests by method and path, answers by code and document.
 
 mod apply;
+mod conversion;
 mod definitions;
+mod hook;
 mod restart;
 mod watch;
 mod write;
