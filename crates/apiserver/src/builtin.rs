@@ -111,6 +111,7 @@ impl Builtin {
             columns: Vec::new(),
             selectable: self.selectable,
             status: self.status,
+            scale: None,
             conversion: Conversion::None,
         };
         Resource {
@@ -345,7 +346,7 @@ fn definitions() -> Resource {
 }
 
 /// A document as its type writes it: without the fields that the type does not know.
-fn typed<T: DeserializeOwned + Serialize>(value: &Value) -> Result<Value, String> {
+pub(crate) fn typed<T: DeserializeOwned + Serialize>(value: &Value) -> Result<Value, String> {
     let read = T::deserialize(value).map_err(|error| error.to_string())?;
     serde_json::to_value(read).map_err(|error| error.to_string())
 }

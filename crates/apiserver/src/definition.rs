@@ -12,6 +12,7 @@ use crate::names;
 use crate::object::{Key, finalizers, is_deleting, meta_mut, meta_text};
 use crate::registry::Registry;
 use crate::resource::{Home, Resource};
+use crate::scale::Scale;
 use crate::state::State;
 
 /// The finalizer that stands for the objects of a definition.
@@ -111,6 +112,13 @@ pub(crate) fn problems(old: Option<&Value>, new: &Value) -> Vec<Cause> {
         causes.push(Cause::invalid("spec.versions", &n_stored.into(), why));
     }
     causes.extend(convert::problems(&new["spec"]["conversion"]));
+    let versions = versions.map_or(&[][..], Vec::as_slice);
+    for (field, parts) in shared(versions, "subresources") {
+        if let Some(scale) = parts.get("scale") {
+            let field = format!("{field}.scale");
+            causes.extend(Scale::definition_problems(scale, &field));
+        }
+    }
     for (path, field) in [
         ("/spec/group", "spec.group"),
         ("/spec/scope", "spec.scope"),
@@ -128,6 +136,22 @@ pub(crate) fn problems(old: Option<&Value>, new: &Value) -> Vec<Cause> {
         causes.push(Cause::new("FieldValueInvalid", "spec.versions", why));
     }
     causes
+}
+
+/// What the versions say in one of their fields, with the path by which Kubernetes names it: what is the same in all of
+/// them is said once.
+fn shared<'v>(versions: &'v [Value], field: &str) -> Vec<(String, &'v Value)> {
+    let all: Vec<&Value> = versions.iter().map(|version| &version[field]).collect();
+    match all.split_first() {
+        Some((first, rest)) if rest.iter().all(|other| other == first) => {
+            vec![(format!("spec.{field}"), first)]
+        }
+        _ => {
+            let each = all.into_iter().enumerate();
+            each.map(|(n, it)| (format!("spec.versions[{n}].{field}"), it))
+                .collect()
+        }
+    }
 }
 
 /// Lets a definition wait for its objects when it goes.

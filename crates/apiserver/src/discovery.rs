@@ -10,6 +10,7 @@ use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::registry::Registry;
 use crate::resource::{Resource, Version};
+use crate::scale;
 
 /// The type of the aggregated form.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -23,7 +24,7 @@ const VERBS: &[&str] = &[
     "update",
     "watch",
 ];
-const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
+const PART_VERBS: &[&str] = &["get", "patch", "update"];
 
 /// Answers a discovery request; `None` if the path is about something else.
 pub(crate) fn answer(
@@ -148,7 +149,14 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Option<Value> {
         if version.status {
             entries.push(json!({
                 "name": format!("{}/status", resource.plural), "singularName": "",
-                "namespaced": resource.namespaced, "kind": resource.kind, "verbs": STATUS_VERBS,
+                "namespaced": resource.namespaced, "kind": resource.kind, "verbs": PART_VERBS,
+            }));
+        }
+        if version.scale.is_some() {
+            entries.push(json!({
+                "name": format!("{}/scale", resource.plural), "singularName": "",
+                "group": scale::GROUP, "version": scale::VERSION,
+                "namespaced": resource.namespaced, "kind": scale::KIND, "verbs": PART_VERBS,
             }));
         }
     }
@@ -209,9 +217,17 @@ fn aggregated_resource((resource, version): (&Resource, &Version)) -> Value {
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
         "verbs": VERBS, "shortNames": resource.short_names, "categories": resource.categories,
     });
+    let part = |name: &str, kind: &Value| json!({"subresource": name, "responseKind": kind, "verbs": PART_VERBS});
+    let mut parts = Vec::new();
     if version.status {
-        let status = json!({"subresource": "status", "responseKind": kind, "verbs": STATUS_VERBS});
-        entry["subresources"] = json!([status]);
+        parts.push(part("status", &kind));
+    }
+    if version.scale.is_some() {
+        let kind = json!({"group": scale::GROUP, "version": scale::VERSION, "kind": scale::KIND});
+        parts.push(part("scale", &kind));
+    }
+    if !parts.is_empty() {
+        entry["subresources"] = parts.into();
     }
     entry
 }

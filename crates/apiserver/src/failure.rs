@@ -160,6 +160,18 @@ impl Failure {
         )
     }
 
+    /// 405: the verb does not exist for this resource.
+    #[must_use]
+    pub(crate) fn method_not_supported(resource: &Resource, verb: &str) -> Self {
+        // Where a type is built in, it is its path that does not allow the method.
+        if resource.is_built_in() {
+            return Self::method_not_allowed();
+        }
+        let subject = resource.qualified();
+        let message = format!("{verb} is not supported on resources of kind {subject:?}");
+        Self::about(405, "MethodNotAllowed", message, resource, "")
+    }
+
     /// 422: the object breaks its rules.
     #[must_use]
     pub fn invalid(resource: &Resource, name: &str, causes: &[Cause]) -> Self {
@@ -208,7 +220,12 @@ impl Failure {
     /// 500: storage or the server itself failed.
     #[must_use]
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::new(500, "InternalError", message)
+        let why: String = message.into();
+        let message = format!("Internal error occurred: {why}");
+        let mut failure = Self::new(500, "InternalError", message);
+        let causes = json!([{"message": why}]);
+        failure.details.insert("causes".to_owned(), causes);
+        failure
     }
 
     /// The failure as a `Status` document.

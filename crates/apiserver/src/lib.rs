@@ -44,6 +44,7 @@ mod render;
 mod request;
 mod resource;
 mod rules;
+mod scale;
 mod schema;
 mod selection;
 mod serve;

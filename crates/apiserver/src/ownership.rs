@@ -25,9 +25,10 @@ use crate::object::{meta, meta_mut};
 use crate::resource::{Resource, Version};
 
 pub(crate) use managers::{Manager, Managers, Operation, Writer};
+pub(crate) use set::FieldSet;
 pub(crate) use shape::Shape;
 
-use set::{FieldSet, Node, field};
+use set::{Node, field};
 use walk::{Differences, compare, fields, merge, with_named, without};
 
 /// Where ownership is written down.

@@ -1,11 +1,15 @@
 //! Reading one object.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Response};
 
 use crate::access::{self, Identity};
 use crate::body::{self, Body};
+use crate::convert;
 use crate::failure::Failure;
 use crate::list;
+use crate::object::Object;
 use crate::render::Render;
 use crate::request::Request;
 use crate::server::Server;
@@ -25,6 +29,18 @@ pub(crate) async fn get(
     };
     let object = found.ok_or_else(|| Failure::not_found(&request.resource, &request.name))?;
     access::check_found(author, request, &object.value)?;
+    let object = seen(request, object).await?;
     let served = render.served(&[object]).await?;
     Ok(body::json(200, render.object(&served[0])))
+}
+
+/// What the request shows of an object: all of it, or its scale.
+pub(crate) async fn seen(request: &Request, object: Arc<Object>) -> Result<Arc<Object>, Failure> {
+    let Some(scale) = request.scale() else {
+        return Ok(object);
+    };
+    let served = convert::served(&request.resource, request.served(), &object).await?;
+    let scale = scale.read(&served.value)?;
+    let scale = Object::at(object.key.clone(), object.revision, scale);
+    Ok(Arc::new(scale))
 }

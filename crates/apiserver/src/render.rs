@@ -60,8 +60,8 @@ impl Render {
             pretty: request.query.pretty,
             include: include.unwrap_or(IncludeObject::Metadata),
             clock: server.clock().clone(),
-            resource: request.resource.clone(),
-            version: request.version.clone(),
+            resource: request.form().clone(),
+            version: request.form_version().name.clone(),
         })
     }
 

@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::query::{Allowed, Query};
 use crate::registry::Registry;
 use crate::resource::{Resource, Version};
+use crate::scale::{self, Scale};
 
 /// What is done, in the words of Kubernetes authorisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum Verb {
 pub enum Subresource {
     /// `/status`
     Status,
+    /// `/scale`
+    Scale,
 }
 
 /// A request for a resource.
@@ -102,6 +105,7 @@ impl Subresource {
     pub fn name(self) -> &'static str {
         match self {
             Self::Status => "status",
+            Self::Scale => "scale",
         }
     }
 }
@@ -145,6 +149,28 @@ impl Request {
             subresource,
             query,
         }))
+    }
+
+    /// Where the replicas are, if the request is about them.
+    pub(crate) fn scale(&self) -> Option<&Scale> {
+        let scale = self.served().scale.as_ref();
+        scale.filter(|_| self.subresource == Some(Subresource::Scale))
+    }
+
+    /// The kind of what is read and written, which is the resource's unless it is about a part with a kind of its own.
+    pub(crate) fn form(&self) -> &Arc<Resource> {
+        match self.subresource {
+            Some(Subresource::Scale) => &scale::RESOURCE,
+            Some(Subresource::Status) | None => &self.resource,
+        }
+    }
+
+    /// The version of that kind.
+    pub(crate) fn form_version(&self) -> &Version {
+        match self.subresource {
+            Some(Subresource::Scale) => &scale::RESOURCE.versions[0],
+            Some(Subresource::Status) | None => self.served(),
+        }
     }
 
     /// The version that the path names.
@@ -217,6 +243,7 @@ impl<'a> Route<'a> {
         match self.subresource {
             "" => Ok(None),
             "status" if version.status => Ok(Some(Subresource::Status)),
+            "scale" if version.scale.is_some() => Ok(Some(Subresource::Scale)),
             _ => Err(Failure::no_such_path()),
         }
     }
@@ -234,7 +261,7 @@ fn refuse_impossible(
         && namespace.is_empty();
     let unreachable = subresource.is_some() && !changes;
     if homeless || unreachable {
-        return Err(Failure::method_not_allowed());
+        return Err(Failure::method_not_supported(resource, verb.name()));
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::convert::{self, Converter};
 use crate::failure::Cause;
 use crate::object::Key;
 use crate::ownership::Shape;
+use crate::scale::Scale;
 use crate::schema::Schema;
 
 /// One plural name in one group.
@@ -78,6 +79,8 @@ pub struct Version {
     pub selectable: Vec<String>,
     /// Whether `/status` exists.
     pub status: bool,
+    /// Where `/scale` finds the replicas, if it exists.
+    pub(crate) scale: Option<Scale>,
     /// How stored objects become objects of this version.
     pub conversion: Conversion,
 }
@@ -273,6 +276,9 @@ impl Version {
                 .map(|f| f.json_path.trim_start_matches('.').to_owned())
                 .collect(),
             status: subresources.is_some_and(|s| s.status.is_some()),
+            scale: subresources
+                .and_then(|s| s.scale.as_ref())
+                .map(Scale::from_crd),
             conversion: Conversion::None,
         })
     }

@@ -151,7 +151,7 @@ impl Frame<'_> {
                 fields.for_each(|fields| fields.retain(|field, _| !observed(field)));
             }
             None if self.version.status => remove(&mut value, "status"),
-            None => {}
+            Some(Subresource::Scale) | None => {}
         }
         self.name(&mut value);
         Ok(Admitted { value, warnings })
@@ -178,7 +178,7 @@ impl Frame<'_> {
                     meta_mut(&mut new).insert(ownership::FIELD.to_owned(), owners);
                 }
             }
-            None => {
+            Some(Subresource::Scale) | None => {
                 metadata::keep_server_fields(&mut new, &old.value);
                 if self.version.status {
                     put(&mut new, "status", old.value.get("status").cloned());
@@ -394,6 +394,9 @@ impl Frame<'_> {
         }
         if let (Some(fixed), Some(old)) = (self.resource.traits.fixed, old) {
             causes.extend(fixed(&old.value, value));
+        }
+        if let Some(scale) = &self.version.scale {
+            causes.extend(scale.problems(value, old.map(|old| &old.value)));
         }
         if let Some(schema) = &self.version.schema {
             causes.extend(schema.problems(value, old.map(|old| &old.value)));

@@ -1,6 +1,7 @@
 //! Creating, replacing, patching and deleting: from a body to a decision, and from the decision to an answer.
 
 mod apply;
+mod scale;
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use crate::request::{Request, Subresource, Verb};
 use crate::rules::{Admitted, By, Frame, Stamp};
 use crate::server::Server;
 use crate::state::State;
-use crate::{decode, definition, list, namespace};
+use crate::{decode, definition, list, namespace, read};
 
 /// How many generated names are tried before the client is told that all are taken.
 const NAMES_TRIED_MAX: usize = 8;
@@ -90,13 +91,24 @@ impl<'a> Writing<'a> {
         }
     }
 
+    /// The frame of what is sent.
     fn frame<'f>(&'f self, known: &'f Known) -> Frame<'f> {
         Frame {
-            resource: &self.request.resource,
-            version: self.request.served(),
+            resource: self.request.form(),
+            version: self.request.form_version(),
             validation: self.request.query.field_validation,
             by: self.by.clone(),
             known,
+        }
+    }
+
+    /// The frame of the object, in which it is known who owns what.
+    fn whole<'f>(&'f self, known: &'f Known) -> Frame<'f> {
+        Frame {
+            resource: &self.request.resource,
+            version: self.request.served(),
+            by: None,
+            ..self.frame(known)
         }
     }
 
@@ -116,7 +128,7 @@ impl<'a> Writing<'a> {
             Verb::Patch => (200, self.patch(headers, &body).await?),
             _ => return Err(Failure::method_not_allowed()),
         };
-        let object = done.decided.settled().await?;
+        let object = read::seen(self.request, done.decided.settled().await?).await?;
         let served = render.served(&[object]).await?;
         let mut response = body::json(code, render.object(&served[0]));
         warn(&mut response, &done.warnings);
@@ -278,12 +290,15 @@ impl<'a> Writing<'a> {
             // Before the patch: how it fails would tell what is in the object.
             access::check_found(self.author, self.request, &served.value)?;
             let draft = |known: &Known| {
-                let next = next(&served.value, known)?;
+                let next = |live: &Value| next(live, known);
+                if let Some(scale) = self.request.scale() {
+                    return self.scale(scale, (&served, known), &next, patched);
+                }
                 let frame = self.frame(known);
-                frame.redraft(next, &served, *subresource, patched)
+                frame.redraft(next(&served.value)?, &served, *subresource, patched)
             };
             let Admitted { value, warnings } = Known::decide(resource, draft).await?;
-            let value = self.frame(&Known::default()).replace(value, &served)?;
+            let value = self.whole(&Known::default()).replace(value, &served)?;
             access::check_changed(self.author, self.request, &served.value, &value)?;
             // What was stored in another version is stored anew, even if nobody changes it.
             let current = old.value["apiVersion"] == resource.stored_as.as_str();
@@ -437,6 +452,7 @@ fn writer(
         .and_then(|value| value.to_str().ok());
     let program = program.and_then(|program| program.split('/').next());
     let program = program.filter(|program| !program.is_empty());
+    let form = request.form();
     let name = match (author, request.query.field_manager.as_str()) {
         // An agent writes in nobody else's name.
         (Identity::Host(_), _) => author.user(),
@@ -446,7 +462,7 @@ fn writer(
     Writer {
         name: name.chars().take(MANAGER_CHARS_MAX).collect(),
         operation,
-        api_version: request.resource.api_version(&request.version),
+        api_version: form.api_version(&request.form_version().name),
         subresource: request.subresource.map_or("", Subresource::name).to_owned(),
     }
 }

@@ -103,7 +103,7 @@ fn is_host(owner: &Value, host: &str) -> bool {
 /// On the objects that it acts for, an agent changes the status and its own finalizer, and nothing else; on its Lease
 /// what the Lease says.
 pub(super) fn may_change(request: &Request, old: &Value, new: &Value) -> bool {
-    let whole = request.subresource.is_none();
+    let whole = request.subresource != Some(Subresource::Status);
     match Subject::of(request) {
         Subject::Instance | Subject::HostDatapath if whole => {
             without_own_finalizer(request, old) == without_own_finalizer(request, new)

@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{group_version, group_version_kind, schemas};
+use super::{Served, group_version, group_version_kind, schemas};
 use crate::query::Allowed;
 use crate::resource::{Resource, Version};
+use crate::scale;
 
 /// Types of patches that every resource takes.
 const PATCHES: [&str; 3] = [
@@ -77,24 +78,36 @@ pub(super) fn of(resource: &Resource, version: &Version) -> Map<String, Value> {
     };
     let item = format!("{collection}/{{name}}");
     let mut paths = Map::new();
-    let mut put = |path: &str, operations: &[&Operation]| {
+    let mut put = |path: &str, operations: &[&Operation], form: Served<'_>| {
+        let tag = group_version(resource, version);
         paths.insert(
             path.to_owned(),
-            written(path, operations, resource, version),
+            written(path, operations, (resource, &tag), form),
         );
     };
+    let own = (resource, version);
     if resource.namespaced {
-        put(&everywhere, &[&LIST]);
+        put(&everywhere, &[&LIST], own);
     }
-    put(&collection, &[&LIST, &CREATE, &DELETE_MANY]);
-    put(&item, &[&GET, &UPDATE, &PATCH, &DELETE]);
+    put(&collection, &[&LIST, &CREATE, &DELETE_MANY], own);
+    put(&item, &[&GET, &UPDATE, &PATCH, &DELETE], own);
     if version.status {
-        put(&format!("{item}/status"), &[&GET, &UPDATE, &PATCH]);
+        put(&format!("{item}/status"), &[&GET, &UPDATE, &PATCH], own);
+    }
+    if version.scale.is_some() {
+        let form: Served<'_> = (&scale::RESOURCE, &scale::RESOURCE.versions[0]);
+        put(&format!("{item}/scale"), &[&GET, &UPDATE, &PATCH], form);
     }
     paths
 }
 
-fn written(path: &str, operations: &[&Operation], resource: &Resource, version: &Version) -> Value {
+/// What is done at a path: of which resource, under which tag, and the kind of what is read and written there.
+fn written(
+    path: &str,
+    operations: &[&Operation],
+    of: (&Resource, &str),
+    form: Served<'_>,
+) -> Value {
     let in_path = ["namespace", "name"]
         .into_iter()
         .filter(|name| path.contains(&format!("{{{name}}}")));
@@ -103,7 +116,7 @@ fn written(path: &str, operations: &[&Operation], resource: &Resource, version: 
     for operation in operations {
         item.insert(
             operation.method.to_owned(),
-            operation.written(path, resource, version),
+            operation.written(path, of, form),
         );
     }
     item.insert("parameters".to_owned(), parameters.into());
@@ -111,33 +124,36 @@ fn written(path: &str, operations: &[&Operation], resource: &Resource, version: 
 }
 
 impl Operation {
-    fn written(&self, path: &str, resource: &Resource, version: &Version) -> Value {
+    fn written(
+        &self,
+        path: &str,
+        (resource, tag): (&Resource, &str),
+        (kind, version): Served<'_>,
+    ) -> Value {
         let answered = match self.list {
-            true => schemas::list_name(resource, version),
-            false => schemas::name(resource, version),
+            true => schemas::list_name(kind, version),
+            false => schemas::name(kind, version),
         };
         let parameters: Vec<Value> = self.allowed.names().map(query_parameter).collect();
         let mut operation = json!({
             "operationId": self.id(path),
-            "tags": [group_version(resource, version)],
+            "tags": [tag],
             "parameters": parameters,
             "responses": {"200": {"description": "OK", "content": content(&["application/json"], &reference(&answered))}},
             "x-kubernetes-action": self.action,
-            "x-kubernetes-group-version-kind": group_version_kind(resource, version, &resource.kind),
+            "x-kubernetes-group-version-kind": group_version_kind(kind, version, &kind.kind),
         });
-        if let Some(body) = self.body(resource, version) {
+        let sent = reference(&schemas::name(kind, version));
+        if let Some(body) = self.body(resource, &sent) {
             operation["requestBody"] =
                 json!({"required": self.method != "delete", "content": body});
         }
         operation
     }
 
-    fn body(&self, resource: &Resource, version: &Version) -> Option<Value> {
+    fn body(&self, resource: &Resource, sent: &Value) -> Option<Value> {
         match self.method {
-            "post" | "put" => Some(content(
-                &["application/json"],
-                &reference(&schemas::name(resource, version)),
-            )),
+            "post" | "put" => Some(content(&["application/json"], sent)),
             "patch" => {
                 let strategic = resource.is_built_in().then_some(STRATEGIC);
                 let types: Vec<&str> = PATCHES.into_iter().chain(strategic).collect();

@@ -1,5 +1,6 @@
 //! The schemas of one document: those of definitions as they were given, those of built-ins from their Rust types.
 
+use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret, ServiceAccount};
 use k8s_openapi::api::events::v1::Event as NewEvent;
@@ -13,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::group_version_kind;
 use crate::resource::{Resource, Version};
+use crate::scale;
 
 /// What references to schemas begin with.
 pub(super) const COMPONENTS: &str = "#/components/schemas/";
@@ -82,11 +84,22 @@ impl Schemas {
                 self.made.insert(name.clone(), schema);
             }
         }
+        if version.scale.is_some() {
+            self.add_scale();
+        }
         let list = self.list(&name, resource, version);
         self.made.insert(list_name(resource, version), list);
         // Which schema is whose kind is written into generated ones at the end, when they are all there.
         let kind = json!([group_version_kind(resource, version, &resource.kind)]);
         self.made.entry(name).or_insert_with(|| json!({}))[KIND] = kind;
+    }
+
+    fn add_scale(&mut self) {
+        let (resource, version) = (&scale::RESOURCE, &scale::RESOURCE.versions[0]);
+        drop(self.generator.subschema_for::<Scale>());
+        let kind = json!([group_version_kind(resource, version, scale::KIND)]);
+        self.made
+            .insert(name(resource, version), json!({KIND: kind}));
     }
 
     /// All schemas by name.
@@ -174,6 +187,7 @@ fn built_in(resource: &Resource) -> Option<BuiltIn> {
         ("coordination.k8s.io", "leases") => Some(of::<Lease>()),
         ("", "serviceaccounts") => Some(of::<ServiceAccount>()),
         ("networking.k8s.io", "networkpolicies") => Some(of::<NetworkPolicy>()),
+        (scale::GROUP, "scales") => Some(of::<Scale>()),
         ("rbac.authorization.k8s.io", "roles") => Some(of::<Role>()),
         ("rbac.authorization.k8s.io", "clusterroles") => Some(of::<ClusterRole>()),
         ("rbac.authorization.k8s.io", "rolebindings") => Some(of::<RoleBinding>()),

@@ -64,7 +64,7 @@ struct Entry {
 
 impl Writer {
     /// Whether both are one manager. Whoever applies is the same in every version.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         let version = self.operation == Operation::Apply || self.api_version == other.api_version;
         version
             && self.operation == other.operation
@@ -126,12 +126,17 @@ impl Managers {
         Value::Array(entries.collect())
     }
 
+    /// Each of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Manager> {
+        self.0.iter()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Takes a manager out.
-    pub(super) fn take(&mut self, writer: &Writer) -> Option<Manager> {
+    pub(crate) fn take(&mut self, writer: &Writer) -> Option<Manager> {
         let at = self
             .0
             .iter()
@@ -140,7 +145,7 @@ impl Managers {
     }
 
     /// Puts a manager in, unless it owns nothing.
-    pub(super) fn put(&mut self, manager: Manager) {
+    pub(crate) fn put(&mut self, manager: Manager) {
         if !manager.fields.is_empty() {
             self.0.push(manager);
         }
@@ -171,6 +176,15 @@ impl Managers {
                 fields: fields.union(oldest.fields),
             });
         }
+    }
+}
+
+impl IntoIterator for Managers {
+    type Item = Manager;
+    type IntoIter = std::vec::IntoIter<Manager>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 

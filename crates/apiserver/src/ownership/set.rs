@@ -41,6 +41,34 @@ impl Node {
 }
 
 impl FieldSet {
+    /// One path of named fields.
+    pub(crate) fn of(path: &[&str]) -> Self {
+        let mut set = Self::default();
+        if let [first, rest @ ..] = path {
+            let node = match rest {
+                [] => Node::member(),
+                rest => Node {
+                    member: false,
+                    below: Self::of(rest),
+                },
+            };
+            set.put(field(first), node);
+        }
+        set
+    }
+
+    /// Whether a path of named fields is in the set.
+    pub(crate) fn has(&self, path: &[&str]) -> bool {
+        match path {
+            [] => false,
+            [last] => self.get(&field(last)).is_some_and(|node| node.member),
+            [first, rest @ ..] => {
+                let node = self.get(&field(first));
+                node.is_some_and(|node| node.below.has(rest))
+            }
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::age;
 use super::columns::{self, Column};
 use crate::resource::Resource;
+use crate::scale;
 
 /// What is shown where an object says nothing.
 const UNKNOWN: &str = "<unknown>";
@@ -44,6 +45,10 @@ pub(super) fn columns(resource: &Resource) -> Option<Vec<Column>> {
         ("networking.k8s.io", "networkpolicies") => {
             named([Column::made("Pod-Selector", |policy, _| selector(policy))])
         }
+        (scale::GROUP, "scales") => named([
+            Column::at("Desired", "integer", ".spec.replicas"),
+            Column::at("Available", "integer", ".status.replicas"),
+        ]),
         _ => return None,
     };
     Some(columns)

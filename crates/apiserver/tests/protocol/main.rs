@@ -5,6 +5,7 @@ mod conversion;
 mod definitions;
 mod hook;
 mod restart;
+mod scale;
 mod watch;
 mod write;
 

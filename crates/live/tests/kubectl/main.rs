@@ -1,6 +1,7 @@
 //! The real kubectl against our API server over TLS, each test with kubectl's watch-list on and off.
 
 mod place;
+mod scale;
 mod widget;
 
 use serde_json::Value;

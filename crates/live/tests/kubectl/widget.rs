@@ -22,7 +22,7 @@ pub fn definition() -> CustomResourceDefinition {
             },
             "status": {
                 "type": "object",
-                "properties": {"conditions": {"type": "array", "items": {
+                "properties": {"size": {"type": "integer"}, "conditions": {"type": "array", "items": {
                     "type": "object",
                     "properties": {"type": {"type": "string"}, "status": {"type": "string"}},
                 }}},
@@ -44,7 +44,7 @@ pub fn definition() -> CustomResourceDefinition {
             "versions": [{
                 "name": "v1", "served": true, "storage": true,
                 "schema": {"openAPIV3Schema": schema},
-                "subresources": {"status": {}},
+                "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"}},
                 "additionalPrinterColumns": columns,
             }],
         },

@@ -6,3 +6,4 @@
 mod apply;
 mod built_ins;
 mod pair;
+mod scale;
