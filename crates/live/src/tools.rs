@@ -12,7 +12,14 @@ use crate::{Skip, cache};
 
 /// The module of the real control plane and of kubectl.
 const KUBERNETES: Module = Module("kubernetes");
-/// The packages in it.
+/// The module of a kubectl that is one minor version older.
+const OLDER_KUBECTL: Module = Module("kubectl-1.35");
+/// The module of Helm.
+const HELM: Module = Module("helm");
+/// The module of our own controllers on other people's libraries.
+const CONTROLLERS: Module = Module("controllers");
+/// The packages in them.
+const HELM_PACKAGE: &str = "helm.sh/helm/v3/cmd/helm";
 const KUBECTL_PACKAGE: &str = "k8s.io/kubernetes/cmd/kubectl";
 const API_SERVER_PACKAGE: &str = "k8s.io/kubernetes/cmd/kube-apiserver";
 const ETCD_PACKAGE: &str = "go.etcd.io/etcd/server/v3";
@@ -35,6 +42,30 @@ pub fn kubectl() -> Result<PathBuf, Skip> {
             ))
         }),
     }
+}
+
+/// The kubectl of the minor version before; the server must serve both.
+///
+/// # Errors
+/// Why it cannot be built.
+pub fn older_kubectl() -> Result<PathBuf, Skip> {
+    OLDER_KUBECTL.program("kubectl", ".")
+}
+
+/// Helm.
+///
+/// # Errors
+/// Why it cannot be built.
+pub fn helm() -> Result<PathBuf, Skip> {
+    HELM.program("helm", HELM_PACKAGE)
+}
+
+/// The controllers that we wrote on client-go and controller-runtime, as a program of tests.
+///
+/// # Errors
+/// Why it cannot be built.
+pub fn controllers() -> Result<PathBuf, Skip> {
+    CONTROLLERS.tests("controllers", ".")
 }
 
 /// kube-apiserver and etcd, from the Go module.

@@ -1,7 +1,8 @@
-//! The real kubectl against our API server over TLS, each test with kubectl's watch-list on and off.
+//! The real kubectl of two minor versions against our API server over TLS, with kubectl's watch-list on and off.
 
 mod place;
 mod scale;
+mod verbs;
 mod widget;
 
 use serde_json::Value;

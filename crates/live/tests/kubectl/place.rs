@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
 
@@ -20,12 +20,31 @@ use crate::widget;
 /// kubectl's switch between list-then-watch and watch with initial events.
 const WATCH_LIST: &str = "KUBE_FEATURE_WatchListClient";
 
-static KUBECTL: LazyLock<Result<PathBuf, Skip>> = LazyLock::new(tools::kubectl);
+/// The programs, and each way in which they are run.
+static KUBECTLS: LazyLock<[Kubectl; 2]> = LazyLock::new(|| {
+    [
+        Kubectl {
+            program: tools::kubectl(),
+            watch_list: &[true, false],
+        },
+        Kubectl {
+            program: tools::older_kubectl(),
+            watch_list: &[true],
+        },
+    ]
+});
 
-/// A running server with its folder; both are gone when it is dropped.
+/// A version of kubectl.
+struct Kubectl {
+    program: Result<PathBuf, Skip>,
+    watch_list: &'static [bool],
+}
+
+/// A running server with its folder, and how kubectl is run against it; the server is gone when it is dropped.
 pub struct Place {
     // The server stops before its folder goes.
     running: Option<(Runtime, Listening)>,
+    kubectl: &'static Path,
     watch_list: bool,
     folder: tempfile::TempDir,
 }
@@ -37,39 +56,37 @@ pub struct Said {
     pub stderr: String,
 }
 
-/// Runs the test with kubectl's watch-list on and off, or says why not.
+/// Runs the test with each kubectl in each way, or says why not.
 pub fn each(test: impl Fn(&Place)) {
-    if let Err(skip) = &*KUBECTL {
-        return skip.report();
-    }
-    for watch_list in [true, false] {
-        let mut place = Place {
-            running: None,
-            watch_list,
-            folder: tempfile::tempdir().expect("a folder"),
-        };
-        place.start();
-        test(&place);
-    }
+    each_mut(|place| test(place));
 }
 
 /// The same, for a test that stops and starts the server.
 pub fn each_mut(test: impl Fn(&mut Place)) {
-    if let Err(skip) = &*KUBECTL {
-        return skip.report();
-    }
-    for watch_list in [true, false] {
-        let mut place = Place {
-            running: None,
-            watch_list,
-            folder: tempfile::tempdir().expect("a folder"),
-        };
-        place.start();
-        test(&mut place);
+    for kubectl in &*KUBECTLS {
+        match &kubectl.program {
+            Err(skip) => skip.report(),
+            Ok(program) => {
+                for &watch_list in kubectl.watch_list {
+                    test(&mut Place::new(program, watch_list));
+                }
+            }
+        }
     }
 }
 
 impl Place {
+    fn new(kubectl: &'static Path, watch_list: bool) -> Self {
+        let mut place = Self {
+            running: None,
+            kubectl,
+            watch_list,
+            folder: tempfile::tempdir().expect("a folder"),
+        };
+        place.start();
+        place
+    }
+
     pub fn start(&mut self) {
         let runtime = Runtime::new().expect("a runtime");
         let listening = runtime.block_on(self.serve()).expect("the server starts");
@@ -119,8 +136,7 @@ impl Place {
     }
 
     fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let kubectl = KUBECTL.as_ref().expect("the test is skipped without it");
-        let mut command = Command::new(kubectl);
+        let mut command = Command::new(self.kubectl);
         command
             .args(arguments)
             .env("KUBECONFIG", self.path("kubeconfig"))
@@ -145,8 +161,11 @@ impl Place {
         let said = self.run(line);
         assert!(
             said.success,
-            "kubectl {line} ({WATCH_LIST}={}): {}{}",
-            self.watch_list, said.stdout, said.stderr
+            "{} {line} ({WATCH_LIST}={}): {}{}",
+            self.kubectl.display(),
+            self.watch_list,
+            said.stdout,
+            said.stderr
         );
         said.stdout
     }
