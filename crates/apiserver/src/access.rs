@@ -37,6 +37,15 @@ impl Identity {
             Self::Host(name) => format!("system:host:{name}"),
         }
     }
+
+    /// The groups that it belongs to, in the names of Kubernetes where it has some.
+    #[must_use]
+    pub fn groups(&self) -> [&'static str; 2] {
+        match self {
+            Self::Admin(_) => ["system:masters", "system:authenticated"],
+            Self::Host(_) => ["system:hosts", "system:authenticated"],
+        }
+    }
 }
 
 /// Whether the author may make that request at all.

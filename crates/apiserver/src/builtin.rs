@@ -4,6 +4,7 @@
 //! built-in is stored and served, and only Namespaces have a life of their own (see [`crate::namespace`]).
 
 mod access;
+mod admission;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,6 +62,7 @@ pub(crate) fn resources() -> Vec<Resource> {
         network_policies(),
     ];
     all.extend(access::resources());
+    all.extend(admission::resources());
     all
 }
 

@@ -77,6 +77,25 @@ pub(crate) async fn stored(
     }
 }
 
+/// A document of one served version in another one.
+pub(crate) async fn between(
+    resource: &Resource,
+    (from, to): (&Version, &Version),
+    value: Value,
+) -> Result<Value, Failure> {
+    if from.name == to.name {
+        return Ok(value);
+    }
+    match &resource.converter {
+        Some(converter) => {
+            let (api_version, schema) = (resource.api_version(&to.name), to.schema.as_ref());
+            let mut values = converter.convert(&api_version, schema, vec![value]).await?;
+            Ok(values.swap_remove(0))
+        }
+        None => Ok(by_rule(resource, to, stored_by_rule(resource, from, value))),
+    }
+}
+
 /// Whether a stored document has the form of the version already.
 fn is_served(version: &Version, api_version: &str, stored: &Value) -> bool {
     version.conversion == Conversion::None && stored["apiVersion"] == api_version

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::admission::Admission;
 use crate::definition;
 use crate::failure::Failure;
 use crate::history::{Change, Event};
@@ -30,6 +31,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// What decides, stores and shows writes.
 pub(crate) struct Engine {
     registry: RwLock<Arc<Registry>>,
+    /// Who is asked before a write.
+    admission: RwLock<Arc<Admission>>,
     pub(crate) clock: Clock,
     state: Mutex<State>,
     /// `None` once the server is closed.
@@ -62,6 +65,7 @@ impl Engine {
         let storage = RwLock::new(Some(storage));
         Arc::new(Self {
             registry: RwLock::new(registry),
+            admission: RwLock::new(Arc::new(Admission::of(&state.objects))),
             clock,
             state: Mutex::new(state),
             storage,
@@ -79,6 +83,23 @@ impl Engine {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Who is asked before a write.
+    pub(crate) fn admission(&self) -> Arc<Admission> {
+        let admission = self.admission.read();
+        admission.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks from now on whom the visible objects name.
+    fn ask_anew(&self, state: &mut State) {
+        if state.take_asks_anew() {
+            let admission = Arc::new(Admission::of(&state.objects));
+            *self
+                .admission
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = admission;
+        }
     }
 
     /// Serves what visible definitions say. Called under the lock of the state, so that nobody sees one without the other.
@@ -206,6 +227,7 @@ impl Engine {
                 state.publish(revision);
                 // Whoever hears that a definition is there may use it at once.
                 self.redefine(&mut state);
+                self.ask_anew(&mut state);
                 state.wake(revision);
             }
             Err(error) => {

@@ -2,6 +2,7 @@
 //!
 //! The texts follow `k8s.io/apimachinery/pkg/api/errors`, because kubectl prints them and controllers match on reasons.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -16,7 +17,7 @@ pub struct Failure {
     /// The HTTP status code.
     pub code: u16,
     /// The machine-readable reason, such as `NotFound`.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// One sentence for a person.
     pub message: String,
     /// What it is about, and the causes, as in `Status.details`.
@@ -37,10 +38,14 @@ pub struct Cause {
 impl Failure {
     /// A failure about nothing in particular.
     #[must_use]
-    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(
+        code: u16,
+        reason: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
         Self {
             code,
-            reason,
+            reason: reason.into(),
             message: message.into(),
             details: Map::new(),
         }
@@ -228,13 +233,25 @@ impl Failure {
         failure
     }
 
+    /// 500, in the words of Kubernetes: something else failed that the request needs.
+    #[must_use]
+    pub(crate) fn internal_error(why: &str) -> Self {
+        let mut failure = Self::internal(format!("Internal error occurred: {why}"));
+        let causes = json!([{"message": why}]);
+        failure.details.insert("causes".to_owned(), causes);
+        failure
+    }
+
     /// The failure as a `Status` document.
     #[must_use]
     pub fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.as_ref().into();
+        }
         if !self.details.is_empty() {
             status["details"] = Value::Object(self.details.clone());
         }

@@ -6,6 +6,7 @@
 //! It knows no kind of its own project beyond the two access rules in [`access`], and never touches the world.
 
 pub mod access;
+mod admission;
 mod body;
 mod boot;
 mod builtin;

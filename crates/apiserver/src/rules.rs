@@ -116,6 +116,32 @@ impl Frame<'_> {
         self.checked(draft, Some(old))
     }
 
+    /// A draft that others have changed, in its one form again: who owns what is not theirs to say.
+    pub(crate) fn reread(
+        &self,
+        mut changed: Value,
+        draft: &Value,
+        old: Option<(&Object, Option<Subresource>)>,
+    ) -> Result<Value, Failure> {
+        let lenient = Frame {
+            validation: FieldValidation::Ignore,
+            by: None,
+            ..*self
+        };
+        lenient.read(&mut changed, old.map(|(old, _)| &old.value))?;
+        let owners = meta(draft).get(ownership::FIELD).cloned();
+        match owners {
+            Some(owners) => meta_mut(&mut changed).insert(ownership::FIELD.to_owned(), owners),
+            None => meta_mut(&mut changed).remove(ownership::FIELD),
+        };
+        match old {
+            Some((old, subresource)) => changed = lenient.keep(changed, old, subresource),
+            None => lenient.wipe(&mut changed),
+        }
+        lenient.complete(&mut changed);
+        Ok(changed)
+    }
+
     /// What somebody applies, in the form of an object that has only the fields which he names.
     pub(crate) fn configuration(
         &self,

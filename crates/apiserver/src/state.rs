@@ -11,6 +11,7 @@ use std::sync::Arc;
 use futures::channel::oneshot;
 use serde_json::Value;
 
+use crate::admission;
 use crate::collect::Collector;
 use crate::definition;
 use crate::history::{Change, Event, History};
@@ -46,6 +47,8 @@ pub(crate) struct State {
     pub(crate) collector: Collector,
     /// Visible changes of definitions that are not served yet.
     redefined: Vec<Arc<Event>>,
+    /// Whether what is asked before writes has changed.
+    asks_anew: bool,
     /// Why storage takes no more writes.
     pub(crate) broken: Option<store::Error>,
 }
@@ -66,6 +69,7 @@ impl State {
             hub: Hub::default(),
             collector: Collector::default(),
             redefined: Vec::new(),
+            asks_anew: false,
             broken: None,
         }
     }
@@ -196,6 +200,11 @@ impl State {
         mem::take(&mut self.redefined)
     }
 
+    /// Whether what is asked before writes has changed since the last time.
+    pub(crate) fn take_asks_anew(&mut self) -> bool {
+        mem::take(&mut self.asks_anew)
+    }
+
     /// Storage failed: nothing that is on its way will ever be visible, and no write is taken any more.
     pub(crate) fn fail(&mut self, error: &store::Error) {
         self.broken = Some(error.clone());
@@ -224,6 +233,7 @@ impl State {
         if definition::is_definition(key) {
             self.redefined.push(event.clone());
         }
+        self.asks_anew |= admission::concerns(&key.home);
         self.hub.tell(&event);
         self.collector
             .note(&event, self.objects.dependents(event.new.uid()).cloned());

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use serde_json::{Value, json};
 
 use crate::access::{self, Identity};
+use crate::admission::{Admission, Attempt, Operation, Subject};
 use crate::body::{self, Body};
 use crate::convert::{self, Known};
 use crate::deletion::{Deletion, delete, is_finished};
@@ -17,7 +18,7 @@ use crate::engine::{self, DECISIONS_MAX, Decided, Outcome};
 use crate::failure::{Cause, Failure};
 use crate::object::{Key, Object, meta_mut, meta_text};
 use crate::options::DeleteOptions;
-use crate::ownership::{Operation, Writer};
+use crate::ownership::{self, Writer};
 use crate::patch::{self, Patch};
 use crate::render::Render;
 use crate::request::{Request, Subresource, Verb};
@@ -79,7 +80,7 @@ impl<'a> Writing<'a> {
         headers: &HeaderMap,
     ) -> Self {
         let by = (!patch::applies(headers)).then(|| By {
-            writer: writer(request, headers, author, Operation::Update),
+            writer: writer(request, headers, author, ownership::Operation::Update),
             now: server.now(),
             may_disown: matches!(author, Identity::Admin(_)),
         });
@@ -166,7 +167,18 @@ impl<'a> Writing<'a> {
     async fn create_once(&self, value: Value) -> Result<Done, Failure> {
         let resource = &self.request.resource;
         let draft = |known: &Known| self.frame(known).draft(value.clone());
-        let Admitted { value, warnings } = Known::decide(resource, draft).await?;
+        let Admitted {
+            value,
+            mut warnings,
+        } = Known::decide(resource, draft).await?;
+        let (admission, attempt) = self.attempt(Operation::Create);
+        let reread = |changed, draft: &Value| {
+            let known = Known::default();
+            self.frame(&known).reread(changed, draft, None)
+        };
+        let asked = attempt.mutate(&admission, value, None, reread);
+        let (value, said) = asked.await?;
+        warnings.extend(said);
         let ids = self.server.ids();
         let stamp = Stamp {
             uid: ids.uid(),
@@ -179,6 +191,11 @@ impl<'a> Writing<'a> {
         let registry = self.server.registry();
         let value = definition::finish(&registry, resource, value, None, &now);
         access::check_created(self.author, self.request, &value)?;
+        let subject = Subject {
+            object: Some(&value),
+            old: None,
+        };
+        warnings.extend(attempt.validate(&admission, subject).await?);
         let value = convert::stored(resource, self.request.served(), value).await?;
         let key = resource.key(&self.request.namespace, meta_text(&value, "name"));
         let admit = |state: &State| {
@@ -297,9 +314,26 @@ impl<'a> Writing<'a> {
                 let frame = self.frame(known);
                 frame.redraft(next(&served.value)?, &served, *subresource, patched)
             };
-            let Admitted { value, warnings } = Known::decide(resource, draft).await?;
+            let Admitted {
+                value,
+                mut warnings,
+            } = Known::decide(resource, draft).await?;
+            let (admission, attempt) = self.attempt(Operation::Update);
+            let reread = |changed, draft: &Value| {
+                let known = Known::default();
+                let old = Some((&*served, *subresource));
+                self.whole(&known).reread(changed, draft, old)
+            };
+            let asked = attempt.mutate(&admission, value, Some(&served.value), reread);
+            let (value, said) = asked.await?;
+            warnings.extend(said);
             let value = self.whole(&Known::default()).replace(value, &served)?;
             access::check_changed(self.author, self.request, &served.value, &value)?;
+            let subject = Subject {
+                object: Some(&value),
+                old: Some(&served.value),
+            };
+            warnings.extend(attempt.validate(&admission, subject).await?);
             // What was stored in another version is stored anew, even if nobody changes it.
             let current = old.value["apiVersion"] == resource.stored_as.as_str();
             let value = match current && value == served.value {
@@ -356,19 +390,26 @@ impl<'a> Writing<'a> {
             .request
             .resource
             .key(&self.request.namespace, &self.request.name);
-        let (decided, gone) = self.delete_one(&key, &options).await?;
+        let (Done { decided, warnings }, gone) = self.delete_one(&key, &options).await?;
         let object = decided.settled().await?;
-        if !gone {
-            let served = render.served(&[object]).await?;
-            return Ok(body::json(200, render.object(&served[0])));
-        }
+        let answer = match gone {
+            true => body::text(&self.deleted(&object), render.pretty).into(),
+            false => render.object(&render.served(&[object]).await?[0]),
+        };
+        let mut response = body::json(200, answer);
+        warn(&mut response, &warnings);
+        Ok(response)
+    }
+
+    /// What says that an object is gone.
+    fn deleted(&self, object: &Object) -> Value {
         let resource = &self.request.resource;
-        let mut details = json!({"name": key.name, "kind": resource.plural, "uid": object.uid()});
+        let (name, uid) = (&object.key.name, object.uid());
+        let mut details = json!({"name": name, "kind": resource.plural, "uid": uid});
         if !resource.group.is_empty() {
             details["group"] = resource.group.clone().into();
         }
-        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
-        Ok(body::json(200, body::text(&status, render.pretty)))
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
     }
 
     /// Decides about one object; also says whether it is gone.
@@ -376,7 +417,7 @@ impl<'a> Writing<'a> {
         &self,
         key: &Key,
         options: &DeleteOptions,
-    ) -> Result<(Decided, bool), Failure> {
+    ) -> Result<(Done, bool), Failure> {
         let resource = &self.request.resource;
         let (registry, now) = (self.server.registry(), self.server.now());
         let admit = |_: &State| {
@@ -395,6 +436,7 @@ impl<'a> Writing<'a> {
                 options.propagation,
                 &now,
             )?;
+            let warnings = self.ask_to_delete(old, options).await?;
             let gone = deletion == Deletion::Now;
             let outcome = match deletion {
                 Deletion::Already => Outcome::Keep,
@@ -402,10 +444,37 @@ impl<'a> Writing<'a> {
                 Deletion::Now => Outcome::Remove(old.value.clone()),
             };
             if let Some(decided) = self.take(key, seen.as_ref(), outcome, options.dry_run, admit)? {
-                return Ok((decided, gone));
+                return Ok((Done { decided, warnings }, gone));
             }
         }
         Err(engine::restless(key))
+    }
+
+    /// Asks all about a deletion, and says what the client should be warned of.
+    async fn ask_to_delete(
+        &self,
+        old: &Arc<Object>,
+        options: &DeleteOptions,
+    ) -> Result<Vec<String>, Failure> {
+        let (admission, mut attempt) = self.attempt(Operation::Delete);
+        if admission.is_empty() {
+            return Ok(Vec::new());
+        }
+        attempt.dry_run = options.dry_run;
+        let (resource, version) = (&self.request.resource, self.request.served());
+        let old = convert::served(resource, version, old).await?;
+        attempt.delete(&admission, &old.value).await
+    }
+
+    fn attempt(&self, operation: Operation) -> (Arc<Admission>, Attempt<'_>) {
+        let attempt = Attempt {
+            server: self.server,
+            request: self.request,
+            author: self.author,
+            operation,
+            dry_run: self.request.query.dry_run,
+        };
+        (self.server.engine().admission(), attempt)
     }
 
     /// Deletes a page of what is selected, or all of it, one write each; answers with the list of what was there.
@@ -445,7 +514,7 @@ fn writer(
     request: &Request,
     headers: &HeaderMap,
     author: &Identity,
-    operation: Operation,
+    operation: ownership::Operation,
 ) -> Writer {
     let program = headers
         .get(header::USER_AGENT)

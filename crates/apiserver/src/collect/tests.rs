@@ -176,7 +176,7 @@ fn a_namespace_goes_after_its_content() {
     let mut late = map("late", &[]);
     late["metadata"]["namespace"] = "team".into();
     let refused = server.apply(&late).unwrap_err();
-    assert_eq!((refused.code, refused.reason), (403, "Forbidden"));
+    assert_eq!((refused.code, &*refused.reason), (403, "Forbidden"));
     let phase = |server: &Server| {
         let found = server
             .objects()

@@ -1,5 +1,6 @@
 //! Label selectors of every form: `a=b,c!=d,e in (f,g),h notin (i),j,!k,l>5`.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector as Given;
 use serde_json::Value;
 
 use crate::selection::REQUIREMENTS_MAX;
@@ -46,6 +47,44 @@ impl LabelSelector {
                     &format!("found '{}', expected: ',' or the end", parser.rest),
                 ));
             }
+        }
+        Ok(Self(requirements))
+    }
+
+    /// The selector that an object holds, as `matchLabels` and `matchExpressions`; nothing selects everything.
+    pub(crate) fn given(given: Option<&Given>) -> Result<Self, String> {
+        let mut requirements = Vec::new();
+        let labels = given.and_then(|given| given.match_labels.as_ref());
+        for (key, value) in labels.into_iter().flatten() {
+            requirements.push(Requirement {
+                key: key.clone(),
+                test: Test::In(vec![value.clone()]),
+            });
+        }
+        let expressions = given.and_then(|given| given.match_expressions.as_ref());
+        for expression in expressions.into_iter().flatten() {
+            let values = expression.values.clone().unwrap_or_default();
+            let operator = expression.operator.as_str();
+            let test = match (operator, values.is_empty()) {
+                ("In", false) => Test::In(values),
+                ("NotIn", false) => Test::NotIn(values),
+                ("Exists", true) => Test::Exists,
+                ("DoesNotExist", true) => Test::Absent,
+                ("In" | "NotIn", true) => {
+                    return Err(format!("operator {operator} needs values"));
+                }
+                ("Exists" | "DoesNotExist", false) => {
+                    return Err(format!("operator {operator} takes no values"));
+                }
+                _ => {
+                    return Err(format!(
+                        "{operator:?} is no operator: In, NotIn, Exists, DoesNotExist"
+                    ));
+                }
+            };
+            let key = expression.key.clone();
+            crate::names::check_label_key(&key)?;
+            requirements.push(Requirement { key, test });
         }
         Ok(Self(requirements))
     }

@@ -1,9 +1,11 @@
 //! The protocol as it goes over the wire: requests by method and path, answers by code and document.
 
+mod admission;
 mod apply;
 mod conversion;
 mod definitions;
 mod hook;
+mod policy;
 mod restart;
 mod scale;
 mod watch;

@@ -3,7 +3,10 @@
 //! What differs by its nature (uids, versions, times) is hidden; everything else counts, the order of lists and the words
 //! of refusals included.
 
+mod admission;
 mod apply;
 mod built_ins;
+#[path = "../../../apiserver/tests/protocol/hook.rs"]
+mod hook;
 mod pair;
 mod scale;
