@@ -201,12 +201,12 @@ impl<'a> Attempt<'a> {
         }
         let Some(before) = seen.object else {
             let name = hook.name();
-            return Err(Failure::internal_error(&format!(
+            return Err(Failure::internal(format!(
                 "admission webhook {name:?} attempted to modify the object, which is not supported for this operation"
             )));
         };
         let after = Patch::Json(answer.patch).apply(before.clone());
-        let after = after.map_err(|failure| Failure::internal_error(&failure.message))?;
+        let after = after.map_err(|failure| Failure::internal(failure.message))?;
         if after == before {
             return Ok(None);
         }

@@ -233,15 +233,6 @@ impl Failure {
         failure
     }
 
-    /// 500, in the words of Kubernetes: something else failed that the request needs.
-    #[must_use]
-    pub(crate) fn internal_error(why: &str) -> Self {
-        let mut failure = Self::internal(format!("Internal error occurred: {why}"));
-        let causes = json!([{"message": why}]);
-        failure.details.insert("causes".to_owned(), causes);
-        failure
-    }
-
     /// The failure as a `Status` document.
     #[must_use]
     pub fn status(&self) -> Value {

@@ -170,7 +170,7 @@ impl Hook {
 
     /// Why a write does not go on that it could not be asked about.
     pub(super) fn unasked(&self, why: &str) -> Failure {
-        Failure::internal_error(&format!("failed calling webhook {:?}: {why}", self.name))
+        Failure::internal(format!("failed calling webhook {:?}: {why}", self.name))
     }
 
     pub(super) fn name(&self) -> &str {
