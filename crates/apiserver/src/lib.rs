@@ -38,6 +38,7 @@ mod options;
 mod ownership;
 mod patch;
 mod private_file;
+mod protobuf;
 mod query;
 mod read;
 mod registry;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::access::HOSTS_NAMESPACE;
 use crate::failure::Failure;
-use crate::object::{Key, is_deleting};
+use crate::object::{Key, is_deleting, meta_text};
 use crate::registry::Registry;
 use crate::resource::Resource;
 use crate::state::State;
@@ -14,6 +14,17 @@ pub(crate) const PERMANENT: [&str; 2] = ["default", HOSTS_NAMESPACE];
 
 /// The label by which selectors find a namespace of that name.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// A namespace whose name is known has its label from its creator.
+pub(crate) fn complete(namespace: &mut Value, _: Option<&Value>) {
+    let name = meta_text(namespace, "name").to_owned();
+    if let Some(metadata) = namespace.get_mut("metadata").filter(|it| it.is_object())
+        && !name.is_empty()
+        && matches!(metadata["labels"], Value::Null | Value::Object(_))
+    {
+        metadata["labels"][NAME_LABEL] = name.into();
+    }
+}
 
 /// Gives a namespace what makes it one: the finalizer in its spec, its phase and its label.
 pub(crate) fn finish(resource: &Resource, mut value: Value) -> Value {

@@ -44,8 +44,8 @@ impl DeleteOptions {
         let given: Given = match body.is_empty() {
             true => Given::default(),
             false => {
-                decode::refuse_foreign(headers)?;
-                serde_json::from_slice(body).map_err(|error| {
+                let options = decode::delete_options(headers, body)?;
+                Given::deserialize(options).map_err(|error| {
                     Failure::bad_request(format!("the body is no DeleteOptions: {error}"))
                 })?
             }

@@ -145,7 +145,10 @@ impl<'a> Writing<'a> {
     }
 
     fn decode(&self, headers: &HeaderMap, body: &Bytes) -> Result<(Value, Vec<String>), Failure> {
-        decode::document(headers, body, self.request.query.field_validation)
+        let Request {
+            resource, query, ..
+        } = self.request;
+        decode::document(resource, headers, body, query.field_validation)
     }
 
     /// Creates under the given name, or under generated ones until one is free.

@@ -23,6 +23,8 @@ const HELM_PACKAGE: &str = "helm.sh/helm/v3/cmd/helm";
 const KUBECTL_PACKAGE: &str = "k8s.io/kubernetes/cmd/kubectl";
 const API_SERVER_PACKAGE: &str = "k8s.io/kubernetes/cmd/kube-apiserver";
 const ETCD_PACKAGE: &str = "go.etcd.io/etcd/server/v3";
+/// The module of a program of our own that writes bodies as Go clients do.
+const BODIES: Module = Module("bodies");
 /// The oldest minor version of kubectl that is of use where none can be built.
 const KUBECTL_MINOR_MIN: u32 = 30;
 
@@ -75,6 +77,14 @@ pub fn controllers() -> Result<PathBuf, Skip> {
 pub fn api_server() -> Result<(PathBuf, PathBuf), Skip> {
     let server = KUBERNETES.program("kube-apiserver", API_SERVER_PACKAGE)?;
     Ok((server, KUBERNETES.program("etcd", ETCD_PACKAGE)?))
+}
+
+/// The program that writes bodies as Kubernetes' Go clients do.
+///
+/// # Errors
+/// Why it cannot be built.
+pub fn bodies() -> Result<PathBuf, Skip> {
+    BODIES.program("bodies", ".")
 }
 
 /// The folder of the locks, sources and data that are not Rust.

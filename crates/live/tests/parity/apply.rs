@@ -92,7 +92,7 @@ impl Life {
             method,
             path: &path,
             content_type,
-            body,
+            body: body.into_bytes(),
         };
         self.pair.compare(&step).await;
     }

@@ -21,7 +21,7 @@ async fn send(pair: &Pair, method: &str, path: &str, body: &Value) {
         method,
         path,
         content_type,
-        body: body.to_string(),
+        body: body.to_string().into_bytes(),
     };
     pair.compare(&step).await;
 }

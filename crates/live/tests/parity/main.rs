@@ -9,4 +9,5 @@ mod built_ins;
 #[path = "../../../apiserver/tests/protocol/hook.rs"]
 mod hook;
 mod pair;
+mod protobuf;
 mod scale;

@@ -31,7 +31,7 @@ pub struct Step<'a> {
     pub method: &'a str,
     pub path: &'a str,
     pub content_type: &'a str,
-    pub body: String,
+    pub body: Vec<u8>,
 }
 
 impl Pair {
@@ -78,7 +78,7 @@ impl Pair {
                 method: "POST",
                 path: PATH,
                 content_type: "application/json",
-                body: definition.to_string(),
+                body: definition.to_string().into_bytes(),
             },
         )
         .await;
@@ -103,7 +103,7 @@ impl Pair {
             method: "GET",
             path,
             content_type: "",
-            body: String::new(),
+            body: Vec::new(),
         };
         self.until_step(&step, expected).await;
     }
@@ -137,7 +137,11 @@ impl Pair {
         if (real.0, &expected) != (ours.0, &found) {
             let difference = format!(
                 "{} {} {}\nkube-apiserver {}: {expected:#}\ngroma {}: {found:#}",
-                step.method, step.path, step.body, real.0, ours.0
+                step.method,
+                step.path,
+                String::from_utf8_lossy(&step.body),
+                real.0,
+                ours.0
             );
             self.differences.lock().expect("no panic").push(difference);
         }
@@ -156,7 +160,7 @@ impl Pair {
 }
 
 /// The code and the document of an answer; 0 if there is none.
-async fn ask(client: &Client, step: &Step<'_>) -> (u16, Value) {
+pub async fn ask(client: &Client, step: &Step<'_>) -> (u16, Value) {
     let mut request = Request::builder().method(step.method).uri(step.path);
     if !step.content_type.is_empty() {
         request = request.header("content-type", step.content_type);
@@ -164,7 +168,7 @@ async fn ask(client: &Client, step: &Step<'_>) -> (u16, Value) {
     let request = request.header("accept", "application/json");
     let request = request.header("user-agent", "parity/1");
     let request = request
-        .body(Body::from(step.body.clone().into_bytes()))
+        .body(Body::from(step.body.clone()))
         .expect("a request");
     let Ok(response) = client.send(request).await else {
         return (0, Value::Null);
@@ -183,12 +187,16 @@ async fn ask(client: &Client, step: &Step<'_>) -> (u16, Value) {
     )
 }
 
-/// The document without what is different by its nature.
+/// The document without what is different by its nature, or is there and says nothing.
 pub fn hidden(mut value: Value) -> Value {
     match &mut value {
         Value::Object(fields) => {
             // Some of Go's types write down that they have no status.
-            fields.retain(|name, field| name != "status" || *field != json!({}));
+            let says = |name: &str, field: &Value| match name {
+                "status" => *field != json!({}),
+                _ => !field.is_null(),
+            };
+            fields.retain(|name, field| says(name, field));
             for (name, field) in fields.iter_mut() {
                 if let ("managedFields", Some(managers)) = (name.as_str(), field.as_array_mut()) {
                     managers.sort_by_key(|manager| {

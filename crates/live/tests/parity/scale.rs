@@ -71,7 +71,7 @@ async fn send(pair: &Pair, (method, content_type): (&str, &str), path: &str, bod
         method,
         path: &path,
         content_type,
-        body,
+        body: body.into_bytes(),
     };
     pair.compare(&step).await;
 }
