@@ -96,7 +96,7 @@ impl<R: Router> Reconciler for HostDatapathReconciler<R> {
 pub async fn sweep<R: Router>(client: &Client, host: &str, router: &R) -> Result<bool> {
     let state = router.read().await?;
     let datapaths: Api<HostDatapath> = Api::all(client.clone());
-    let known = datapaths.get_opt(host).await;
+    let known = datapaths.get_metadata_opt(host).await;
     if known
         .map_err(failed(format!("read the datapath of host {host}")))?
         .is_some()

@@ -82,7 +82,7 @@ pub(super) async fn is_gone(ctx: &Ctx, namespace: &str, leaving: &Assignment) ->
     }
     let name = instance_of(leaving);
     let instances: Api<Instance> = Api::namespaced(ctx.client(), namespace);
-    let instance = instances.get_opt(&name).await;
+    let instance = instances.get_metadata_opt(&name).await;
     Ok(instance
         .map_err(failed(format!("read instance {name}")))?
         .is_none())

@@ -37,8 +37,9 @@ async fn uids(client: &Client, host: &str) -> Result<BTreeSet<String>> {
         .limit(PAGE);
     let mut uids = BTreeSet::new();
     loop {
+        // Only names and uids are asked for: one Instance that does not parse must not keep what others left behind.
         let page = api
-            .list(&params)
+            .list_metadata(&params)
             .await
             .map_err(failed(format!("list the instances of host {host}")))?;
         uids.extend(page.items.iter().filter_map(ResourceExt::uid));
