@@ -26,7 +26,7 @@ use crate::wdm::Artefact;
     printcolumn(name = "Site", type_ = "string", json_path = ".spec.site"),
     printcolumn(name = "From", type_ = "date", json_path = ".spec.from"),
     printcolumn(name = "To", type_ = "date", json_path = ".spec.to"),
-    selectable = "spec.workload"
+    selectable = ".spec.workload"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadRecordSpec {

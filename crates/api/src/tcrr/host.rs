@@ -37,7 +37,7 @@ use crate::units::Ipv6Prefix;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     ),
-    selectable = "spec.site"
+    selectable = ".spec.site"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct HostSpec {

@@ -39,8 +39,8 @@ use crate::wdm::{Artefact, Configuration, Execution};
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     ),
-    selectable = "spec.host",
-    selectable = "spec.workload"
+    selectable = ".spec.host",
+    selectable = ".spec.workload"
 )]
 #[x_kube(crates(kube_core = "::kube_core"), validation = Rule::new("self.host == oldSelf.host").message("an instance cannot change its host; make another one there").field_path(".host"))]
 #[serde(rename_all = "camelCase")]
