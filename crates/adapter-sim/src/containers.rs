@@ -17,7 +17,7 @@ use api::{Error, ErrorKind};
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt, iter, unfold};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 /// How long a container takes to start and to become ready.
@@ -25,8 +25,8 @@ const START: Duration = Duration::from_millis(800);
 /// How long it takes to stop.
 const STOP: Duration = Duration::from_millis(300);
 
-/// The interfaces that containers have in the router of their host.
-pub type Interfaces = Arc<Mutex<BTreeSet<String>>>;
+/// The interfaces that containers have in the router of their host; who subscribes hears when they come and go.
+pub type Interfaces = watch::Sender<BTreeSet<String>>;
 
 /// The container runtime of one simulated host; a clone is the same one.
 #[derive(Clone)]
@@ -74,13 +74,10 @@ impl SimContainers {
         self.0.interfaces.clone()
     }
 
-    /// Ends every container at once, as a power cut does; nothing hints at it.
+    /// Ends every container at once, as a power cut does; no container hints at it.
     pub fn power_cut(&self) {
         self.lock().containers.clear();
-        self.interfaces()
-            .lock()
-            .expect("nothing panics under this lock")
-            .clear();
+        self.0.interfaces.send_modify(BTreeSet::clear);
     }
 
     /// The containers that exist.
@@ -108,20 +105,19 @@ impl SimContainers {
     /// Forgets containers that have stopped by now, and their interfaces.
     fn tidy(&self, state: &mut State) {
         let now = Instant::now();
-        let mut interfaces = self
-            .0
-            .interfaces
-            .lock()
-            .expect("nothing panics under this lock");
-        state.containers.retain(|_, container| {
-            let gone = container.stopping && container.done <= now;
-            if gone {
-                container.spec.interfaces.iter().for_each(|interface| {
-                    interfaces.remove(&interface.router_interface);
-                });
-            }
-            !gone
-        });
+        let is_gone = |_: &ContainerId, container: &mut Container| {
+            container.stopping && container.done <= now
+        };
+        for (_, container) in state.containers.extract_if(.., is_gone) {
+            let gone = container.spec.interfaces.iter();
+            self.0.interfaces.send_if_modified(|interfaces| {
+                let before = interfaces.len();
+                for one in gone {
+                    interfaces.remove(&one.router_interface);
+                }
+                interfaces.len() != before
+            });
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -145,11 +141,11 @@ impl SimContainers {
             .interfaces
             .iter()
             .map(|interface| interface.router_interface.clone());
-        self.0
-            .interfaces
-            .lock()
-            .expect("nothing panics under this lock")
-            .extend(names);
+        self.0.interfaces.send_if_modified(|interfaces| {
+            let before = interfaces.len();
+            interfaces.extend(names);
+            interfaces.len() != before
+        });
         let files = accepted(spec, &FilesState::default());
         let container = Container {
             spec: spec.clone(),

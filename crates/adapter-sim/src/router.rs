@@ -3,7 +3,7 @@
 //! They have no kernel, so nothing takes time but the call itself; nothing is counted, for no packets flow. Interfaces
 //! come and go with the containers of the host, or by hand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -101,14 +101,15 @@ impl SimNetwork {
 impl SimRouter {
     /// Lets an interface appear.
     pub fn add_interface(&self, name: &str) {
-        self.with(|host| host.interfaces().insert(name.to_owned()));
-        self.network.hint(&self.host);
+        self.with(|host| {
+            host.interfaces
+                .send_if_modified(|names| names.insert(name.to_owned()))
+        });
     }
 
     /// Lets an interface disappear, and all that stands on it.
     pub fn remove_interface(&self, name: &str) {
-        self.with(|host| host.interfaces().remove(name));
-        self.network.hint(&self.host);
+        self.with(|host| host.interfaces.send_if_modified(|names| names.remove(name)));
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Host) -> T) -> T {
@@ -171,19 +172,26 @@ impl Router for SimRouter {
     }
 
     fn changes(&self) -> BoxStream<'static, ()> {
-        let state = (self.network.0.hints.subscribe(), self.host.clone());
-        unfold(state, |(mut hints, host)| async move {
+        let interfaces = self.with(|host| host.interfaces.subscribe());
+        let state = (
+            self.network.0.hints.subscribe(),
+            interfaces,
+            self.host.clone(),
+        );
+        unfold(state, |(mut hints, mut interfaces, host)| async move {
             loop {
-                match hints.recv().await {
-                    Ok(changed) if changed == host => return Some(((), (hints, host))),
-                    // What was missed may well have been one of ours.
-                    Err(broadcast::error::RecvError::Lagged(_)) => {
-                        return Some(((), (hints, host)));
-                    }
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                    Ok(_) => {}
+                tokio::select! {
+                    biased;
+                    hint = hints.recv() => match hint {
+                        Ok(changed) if changed != host => {}
+                        // What was missed may well have been one of ours.
+                        Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => break,
+                        Err(broadcast::error::RecvError::Closed) => return None,
+                    },
+                    Ok(()) = interfaces.changed() => break,
                 }
             }
+            Some(((), (hints, interfaces, host)))
         })
         .boxed()
     }
@@ -209,15 +217,9 @@ impl World for SimNetwork {
 }
 
 impl Host {
-    fn interfaces(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.interfaces
-            .lock()
-            .expect("nothing panics under this lock")
-    }
-
     /// What is programmed on interfaces that exist; a kernel forgets the rest together with the interface.
     fn state(&self) -> RouterState {
-        let interfaces = self.interfaces();
+        let interfaces = self.interfaces.borrow();
         let mut applied = self.applied.clone();
         applied
             .attachments
@@ -286,7 +288,7 @@ impl Host {
     }
 
     fn check(&self, interface: &str) -> Result<(), Error> {
-        match self.interfaces().contains(interface) {
+        match self.interfaces.borrow().contains(interface) {
             true => Ok(()),
             false => {
                 let what = format!("the router has no interface {interface}");
