@@ -2,7 +2,8 @@
 //!
 //! `reconcile` is the contract between a block and the loop, `run` is the loop, `pass` is one pass over one object, and
 //! `laws` (feature `laws`) proves a set of reconcilers against faults. The harness alone writes status, conditions,
-//! finalizers and children, and alone decides when an object is looked at again.
+//! finalizers and children, and alone decides when an object is looked at again. `election` lets one of several processes
+//! run the loop.
 //!
 //! It knows no kind of Groma, no adapter and no server: it talks to any Kubernetes-style API through `kube::Client`.
 
@@ -10,6 +11,7 @@ mod cache;
 mod child;
 mod clock;
 mod ctx;
+mod election;
 mod failure;
 mod kinds;
 #[cfg(feature = "laws")]
@@ -28,6 +30,7 @@ mod worker;
 pub use child::{Child, child};
 pub use clock::Clock;
 pub use ctx::Ctx;
+pub use election::Election;
 pub use failure::failed;
 pub use kinds::Kinds;
 pub use object::{Kind, KindName, Object, ObjectRef, deleting};
