@@ -1,4 +1,4 @@
-//! The control plane as one process: the API server and the controllers of all blocks over one store.
+//! The control plane as one process: the controllers of all blocks, and the API server, unless the objects are on a cluster.
 //!
 //! It can be killed at any moment: what it was doing is lost, and what it had stored is there when it starts again.
 
@@ -14,11 +14,11 @@ use runtime::{Clock, Runtime, Task, spawn};
 use serde_json::Value;
 use tower::service_fn;
 
+use crate::home::{Door, Home};
 use crate::line::{Line, no_answer};
 
 /// The control plane.
 pub struct ControlPlane {
-    store: Memory,
     clock: Clock,
     entrance: Entrance,
     controllers: Option<Task<()>>,
@@ -26,23 +26,29 @@ pub struct ControlPlane {
 }
 
 /// Where clients find the server, whichever process runs it; a clone is the same place.
-#[derive(Clone, Default)]
-pub struct Entrance(Arc<Mutex<Option<Open>>>);
+#[derive(Clone)]
+pub struct Entrance {
+    home: Home,
+    open: Arc<Mutex<Option<Open>>>,
+}
 
-/// A running server, and the line that ends with it.
+/// A running process: its server if it has one, and the line that ends with it.
 #[derive(Clone)]
 struct Open {
-    server: Server,
+    server: Option<Server>,
     line: Line,
 }
 
 impl ControlPlane {
-    /// Starts it over an empty store.
-    pub fn start(clock: Clock) -> Self {
+    /// Starts it.
+    pub fn start(home: Home, clock: Clock) -> Self {
+        let entrance = Entrance {
+            home,
+            open: Arc::default(),
+        };
         let mut control_plane = Self {
-            store: Memory::default(),
             clock,
-            entrance: Entrance::default(),
+            entrance,
             controllers: None,
             n_starts: 0,
         };
@@ -62,19 +68,15 @@ impl ControlPlane {
     pub fn run(&mut self) {
         self.n_starts += 1;
         let clock = self.clock;
-        let server = Server::builder()
-            .crds(api::crds())
-            .storage(self.store.clone())
-            // A process does not make the uids of the one before it again.
-            .seed(self.n_starts)
-            .clock(Arc::new(move || clock.now()))
-            .build()
-            .expect("the server can serve our own definitions over what it stored");
+        let server = match &self.entrance.home {
+            Home::Own(store) => Some(serve(store.clone(), self.n_starts, clock)),
+            Home::Cluster(_) => None,
+        };
         let line = Line::new();
         *self.entrance.open() = Some(Open { server, line });
         let client = self
             .entrance
-            .client(Identity::Admin("groma".into()), Line::new());
+            .client(Identity::Admin(CONTROLLERS.into()), Line::new());
         let controllers = Runtime::new(client, clock);
         let controllers = tcso::control_plane(controllers);
         let controllers = mco::control_plane(controllers);
@@ -88,10 +90,25 @@ impl ControlPlane {
         &self.entrance
     }
 
-    /// Every object there is; none while no process runs.
-    pub fn objects(&self) -> Vec<Value> {
-        let open = self.entrance.open().clone();
-        open.map(|open| open.server.objects()).unwrap_or_default()
+    /// Every object there is, or those of one kind of ours; none while no server runs.
+    pub async fn objects(&self, kind: &str) -> Vec<Value> {
+        if let Home::Cluster(cluster) = &self.entrance.home {
+            return cluster.objects(kind).await;
+        }
+        let server = self
+            .entrance
+            .open()
+            .as_ref()
+            .and_then(|it| it.server.clone());
+        let mut objects = server.map(|server| server.objects()).unwrap_or_default();
+        let of_kind = |object: &Value| {
+            object["kind"]
+                .as_str()
+                .unwrap_or_default()
+                .eq_ignore_ascii_case(kind)
+        };
+        objects.retain(|object| kind.is_empty() || of_kind(object));
+        objects
     }
 
     /// Whether a process that runs has failed.
@@ -100,14 +117,31 @@ impl ControlPlane {
     }
 }
 
+/// Whom the controllers are.
+pub const CONTROLLERS: &str = "groma";
+
+/// A server over what was stored. A process does not make the uids of the one before it again.
+fn serve(store: Memory, seed: u64, clock: Clock) -> Server {
+    let builder = Server::builder().crds(api::crds()).storage(store);
+    let builder = builder.seed(seed).clock(Arc::new(move || clock.now()));
+    builder
+        .build()
+        .expect("the server can serve our own definitions over what it stored")
+}
+
 impl Entrance {
     /// A client that reaches the server over a line.
     pub fn client(&self, identity: Identity, line: Line) -> Client {
         let entrance = self.clone();
+        let far = match &self.home {
+            Home::Own(_) => None,
+            Home::Cluster(cluster) => Some(Door::Far(cluster.client(&identity))),
+        };
         let service = service_fn(move |request: Request<kube::client::Body>| {
             let (entrance, identity, line) = (entrance.clone(), identity.clone(), line.clone());
+            let far = far.clone();
             async move {
-                let answer = entrance.answer(&identity, request);
+                let answer = entrance.answer(&identity, far, request);
                 Ok::<_, Infallible>(line.carry(answer).await)
             }
         });
@@ -117,16 +151,20 @@ impl Entrance {
     async fn answer(
         &self,
         identity: &Identity,
+        far: Option<Door>,
         request: Request<kube::client::Body>,
     ) -> Response<Body> {
         let open = self.open().clone();
-        match open {
+        let Some(Open { server, line }) = open else {
+            return no_answer();
+        };
+        match far.or(server.map(Door::Server)) {
+            Some(door) => line.carry(door.answer(identity, request)).await,
             None => no_answer(),
-            Some(Open { server, line }) => line.carry(server.serve(identity, request)).await,
         }
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, Option<Open>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,6 +13,12 @@ static TIME: LazyLock<Regex> = LazyLock::new(|| {
 static DIGEST: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\b(sha256:)?[0-9a-f]{16,64}\b").expect("the pattern is fixed"));
 
+static SECONDS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(\+|\bafter )\d+s\b").expect("the pattern is fixed"));
+/// Columns are as wide as the times in them.
+static SPACES: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r" {2,}").expect("the pattern is fixed"));
+
 static VERSION: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#"resourceVersion: "\d+""#).expect("the pattern is fixed"));
 
@@ -29,6 +35,12 @@ pub fn masked(text: &str, start: Timestamp) -> String {
     let text = TIME.replace_all(text, seconds);
     let text = VERSION.replace_all(&text, "resourceVersion: VERSION");
     DIGEST.replace_all(&text, "DIGEST").into_owned()
+}
+
+/// The text without how long things took, for comparison with one that was played at another pace.
+pub fn timeless(text: &str) -> String {
+    let text = SECONDS.replace_all(text, "TIME");
+    SPACES.replace_all(&text, " ").into_owned()
 }
 
 /// A time in a table keeps its width, or the columns would not line up.

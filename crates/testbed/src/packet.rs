@@ -16,12 +16,14 @@ use crate::world::World;
 const WEB: (Protocol, u16) = (Protocol::Tcp, 80);
 
 /// The way of one packet from each start of a chain, and back.
-pub fn follow(world: &World, name: &str) -> Result<String> {
-    let chains = world.objects::<ServiceFunctionChain>("ServiceFunctionChain");
+pub async fn follow(world: &World, name: &str) -> Result<String> {
+    let chains = world
+        .objects::<ServiceFunctionChain>("ServiceFunctionChain")
+        .await;
     let chain = chains.into_iter().find(|chain| chain.name_any() == name);
     let chain = chain.with_context(|| format!("there is no chain {name}"))?;
     let namespace = chain.namespace().unwrap_or_default();
-    let networks = world.objects::<Network>("Network");
+    let networks = world.objects::<Network>("Network").await;
     let network = networks.iter().find(|network| {
         network.name_any() == chain.spec.network.name() && network.namespace() == chain.namespace()
     });
@@ -33,7 +35,8 @@ pub fn follow(world: &World, name: &str) -> Result<String> {
     let classifier = chain.spec.classifier.first();
     let (protocol, port) = classifier.map_or(WEB, |one| (one.protocol, one.port));
     let mut text = String::new();
-    for start in starts(world, &chain, &routers, prefix) {
+    let hosts = world.objects::<Host>("Host").await;
+    for start in starts(hosts, &chain, &routers, prefix) {
         let mut packet = Packet {
             host: start.place.host.clone(),
             interface: start.place.interface.clone(),
@@ -60,15 +63,16 @@ struct Start {
 }
 
 fn starts(
-    world: &World,
+    hosts: Vec<Host>,
     chain: &ServiceFunctionChain,
     routers: &BTreeMap<String, AppliedDatapath>,
     prefix: Ipv6Prefix,
 ) -> Vec<Start> {
     match &chain.spec.from {
         ChainEnd::Users { sites } => {
-            let hosts = world.objects::<Host>("Host").into_iter();
-            let of_sites = hosts.filter(|host| sites.contains(&host.spec.site));
+            let of_sites = hosts
+                .into_iter()
+                .filter(|host| sites.contains(&host.spec.site));
             of_sites.flat_map(|host| user_ports(&host)).collect()
         }
         ChainEnd::Workload { name } => {

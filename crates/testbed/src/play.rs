@@ -12,10 +12,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use apiserver::store::memory::Memory;
 use clap::Parser;
 use kube::api::{Api, DeleteParams};
 use tokio::time::{sleep, timeout};
 
+use crate::home::{Cluster, Home};
 use crate::mask::masked;
 use crate::script::{Command, Part, Script, trimmed};
 use crate::wait::{PATIENCE, Wish, conditions, duration, wait};
@@ -40,13 +42,21 @@ struct Line {
 ///
 /// Must be called in a tokio runtime of one thread whose clock is paused.
 pub async fn play(text: &str, root: &Path) -> Result<String> {
+    play_in(World::new(Home::Own(Memory::default())), text, root).await
+}
+
+/// Plays a scenario on a cluster, in real time. The controllers use it as [`CONTROLLERS`](crate::CONTROLLERS).
+pub async fn play_on(cluster: Cluster, text: &str, root: &Path) -> Result<String> {
+    play_in(World::new(Home::Cluster(cluster)), text, root).await
+}
+
+async fn play_in(mut world: World, text: &str, root: &Path) -> Result<String> {
     let mut script = Script::parse(text)?;
-    let mut world = World::new();
     for part in &mut script.parts {
         if let Part::Command(command) = part {
             let told = run(&mut world, command, root).await;
             command.output = trimmed(&masked(&told, world.start));
-            world.meet_hosts();
+            world.meet_hosts().await;
         }
     }
     Ok(script.to_string())
@@ -120,7 +130,7 @@ async fn prepare(world: &mut World, file: &Path, told: cli::Out<'_>) -> Result<(
     let text = manifest(file, None, file)?;
     let documents = api::documents(&text).map_err(|e| anyhow::anyhow!(api::chain(&e)))?;
     cli::apply(&world.user, &documents).await?;
-    world.meet_hosts();
+    world.meet_hosts().await;
     let hosts: Vec<String> = world
         .agents()
         .map(|agent| agent.name().to_owned())
@@ -142,7 +152,7 @@ async fn prepare(world: &mut World, file: &Path, told: cli::Out<'_>) -> Result<(
 async fn act(world: &mut World, words: &[&str], told: cli::Out<'_>) -> Result<()> {
     let text = match words {
         ["advance", time] => {
-            sleep(duration(time)?).await;
+            world.advance(duration(time)?).await;
             String::new()
         }
         ["wait", kind, name, what, rest @ ..] => {
@@ -163,12 +173,12 @@ async fn act(world: &mut World, words: &[&str], told: cli::Out<'_>) -> Result<()
             .await?
         }
         ["conditions", kind, name] => {
-            let object = world.find(kind, name);
+            let object = world.find(kind, name).await;
             conditions(&object.with_context(|| format!("there is no {kind} {name}"))?)
         }
-        ["packet", chain] => packet::follow(world, chain)?,
+        ["packet", chain] => packet::follow(world, chain).await?,
         ["containers"] => rest::containers(world),
-        ["left"] => rest::left(world),
+        ["left"] => rest::left(world).await,
         _ => return disturb(world, words).await,
     };
     Ok(told.write_all(text.as_bytes())?)

@@ -17,9 +17,9 @@ const LASTING: &[&str] = &[
 ];
 
 /// Everything that a deployed service consists of and that still exists, objects first.
-pub fn left(world: &World) -> String {
+pub async fn left(world: &World) -> String {
     let mut left = Vec::new();
-    for object in world.control_plane.objects() {
+    for object in world.control_plane.objects("").await {
         let kind = object["kind"].as_str().unwrap_or_default();
         if is_ours(&object) && !LASTING.contains(&kind) {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();

@@ -30,7 +30,7 @@ pub async fn wait(world: &World, wish: &Wish<'_>) -> Result<String> {
     let start = Instant::now();
     let (what, value) = wish.what.split_once('=').unwrap_or((wish.what, "True"));
     loop {
-        let object = world.find(wish.kind, wish.name);
+        let object = world.find(wish.kind, wish.name).await;
         let waited = start.elapsed();
         match (&object, what) {
             (None, "gone") => return Ok(format!("gone after {}\n", rounded(waited))),

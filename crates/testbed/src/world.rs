@@ -16,10 +16,13 @@ use tokio::time::sleep;
 
 use crate::agent::Agent;
 use crate::control_plane::ControlPlane;
+use crate::home::Home;
 use crate::line::Line;
 
 /// The time that a dead process leaves between its end and the start of the next one.
 const RESTART: Duration = Duration::from_millis(100);
+/// Where time is real, a scenario waits at most so long for nothing to happen.
+const REAL_ADVANCE_MAX: Duration = Duration::from_secs(3);
 
 /// Everything.
 pub struct World {
@@ -33,14 +36,21 @@ pub struct World {
     pub user: Client,
     agents: BTreeMap<String, Agent>,
     clock: Clock,
+    is_real_time: bool,
 }
 
 impl World {
-    /// A control plane and nothing else.
-    pub fn new() -> Self {
-        let start = "2026-01-01T00:00:00Z".parse().expect("the text is a time");
-        let clock = Clock::starting_at(start);
-        let control_plane = ControlPlane::start(clock);
+    /// A control plane and nothing else. On a cluster, whose time is real, all time is.
+    pub fn new(home: Home) -> Self {
+        let is_real_time = matches!(home, Home::Cluster(_));
+        let (start, clock) = match is_real_time {
+            true => (Timestamp::now(), Clock::system()),
+            false => {
+                let start = "2026-01-01T00:00:00Z".parse().expect("the text is a time");
+                (start, Clock::starting_at(start))
+            }
+        };
+        let control_plane = ControlPlane::start(home, clock);
         let user = Identity::Admin("user".into());
         Self {
             start,
@@ -49,12 +59,22 @@ impl World {
             network: SimNetwork::new(Default::default()),
             agents: BTreeMap::new(),
             clock,
+            is_real_time,
         }
     }
 
+    /// Lets time pass.
+    pub async fn advance(&self, time: Duration) {
+        let time = match self.is_real_time {
+            true => time.min(REAL_ADVANCE_MAX),
+            false => time,
+        };
+        sleep(time).await;
+    }
+
     /// Switches on a machine for each Host that has none yet.
-    pub fn meet_hosts(&mut self) {
-        for host in self.objects::<Host>("Host") {
+    pub async fn meet_hosts(&mut self) {
+        for host in self.objects::<Host>("Host").await {
             let name = host.metadata.name.clone().unwrap_or_default();
             let (network, entrance) = (&self.network, self.control_plane.entrance());
             self.agents
@@ -89,21 +109,17 @@ impl World {
     }
 
     /// All objects of a kind of ours.
-    pub fn objects<K: DeserializeOwned>(&self, kind: &str) -> Vec<K> {
-        let all = self.control_plane.objects().into_iter();
-        let of_kind = all.filter(|object| is_ours(object) && object["kind"] == kind);
-        of_kind
+    pub async fn objects<K: DeserializeOwned>(&self, kind: &str) -> Vec<K> {
+        let all = self.control_plane.objects(kind).await.into_iter();
+        all.filter(is_ours)
             .map(|object| serde_json::from_value(object).expect("the server checked the schema"))
             .collect()
     }
 
     /// An object by its kind in small letters and its name; the kinds of ours come first.
-    pub fn find(&self, kind: &str, name: &str) -> Option<Value> {
-        let is_it = |object: &&Value| {
-            let of_kind = object["kind"].as_str().unwrap_or_default();
-            of_kind.eq_ignore_ascii_case(kind) && object["metadata"]["name"] == name
-        };
-        let objects = self.control_plane.objects();
+    pub async fn find(&self, kind: &str, name: &str) -> Option<Value> {
+        let is_it = |object: &&Value| object["metadata"]["name"] == name;
+        let objects = self.control_plane.objects(kind).await;
         let ours = objects
             .iter()
             .find(|object| is_ours(object) && is_it(object));
