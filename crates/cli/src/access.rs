@@ -51,6 +51,15 @@ impl Access {
         }
     }
 
+    /// With these credentials.
+    pub fn kubeconfig(path: PathBuf) -> Self {
+        Self {
+            kubeconfig: Some(path),
+            socket: None,
+            namespace: "default".to_owned(),
+        }
+    }
+
     /// The namespace of what is asked for.
     pub fn namespace(&self) -> &str {
         &self.namespace

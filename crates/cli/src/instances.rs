@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use api::wdm::{ExecFrame, Serving};
 use api::{AVAILABLE, Instance};
 use futures::AsyncReadExt;
@@ -18,6 +18,8 @@ pub struct Logs {
     pub previous: bool,
 }
 
+/// What Kubernetes says of a path that it does not know.
+const NO_SUCH_PATH: [&str; 2] = ["could not find the requested resource", "page not found"];
 /// The most that is handed over as standard input.
 const INPUT_MAX: u64 = 16 << 20;
 /// How much is read at once.
@@ -40,6 +42,7 @@ pub async fn logs(client: &Client, namespace: &str, name: &str, logs: Logs) -> a
         client
             .request_stream(request)
             .await
+            .map_err(doorless)
             .with_context(|| format!("cannot read the logs of {instance}"))?,
     );
     let mut output = tokio::io::stdout();
@@ -78,6 +81,7 @@ pub async fn exec(
         client
             .request_stream(request)
             .await
+            .map_err(doorless)
             .with_context(|| format!("cannot run a program in {instance}"))?,
     );
     let (mut buffer, mut piece) = (Vec::new(), vec![0; PIECE]);
@@ -97,6 +101,20 @@ pub async fn exec(
         if n == 0 {
             bail!("the connection to {instance} ended before the program did");
         }
+    }
+}
+
+/// Says so when the server is one without doors: a Kubernetes API server knows no such path.
+fn doorless(error: kube::Error) -> anyhow::Error {
+    let unknown = |status: &kube::core::Status| {
+        let message = &status.message;
+        status.code == 404 && NO_SUCH_PATH.iter().any(|it| message.contains(it))
+    };
+    match &error {
+        kube::Error::Api(status) if unknown(status) => anyhow!(
+            "this API server has no doors of agents, through which logs and exec go; only Groma's own has"
+        ),
+        _ => error.into(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod access;
 mod decisions;
+pub mod install;
 mod instances;
 mod kinds;
 mod objects;
@@ -125,16 +126,32 @@ pub enum Command {
         #[arg(trailing_var_arg = true, required = true)]
         command: Vec<String>,
     },
+    /// Prepare a Kubernetes cluster, so that Groma's controllers can run on it: definitions, roles, admission
+    Install {
+        /// Only say what would become of each object
+        #[arg(long)]
+        dry_run: bool,
+        /// Print all as YAML and ask no server
+        #[arg(long, conflicts_with = "dry_run")]
+        print: bool,
+    },
     /// Print the versions of this program and of the server
     Version,
 }
 
 /// Runs a command.
 pub async fn run(command: Command, access: &Access) -> anyhow::Result<ExitCode> {
-    if let Command::Version = command {
-        objects::version(&mut std::io::stdout(), access).await?;
-        return Ok(ExitCode::SUCCESS);
+    let out = &mut std::io::stdout();
+    match command {
+        Command::Version => objects::version(out, access).await?,
+        Command::Install { print: true, .. } => install::print(out)?,
+        Command::Install { dry_run, .. } => install::install(out, access, dry_run).await?,
+        command => return ask_server(command, access).await,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn ask_server(command: Command, access: &Access) -> anyhow::Result<ExitCode> {
     let server = access.server().await?;
     let done = ask(command, &server.client, access.namespace()).await;
     done.map_err(|error| server.explain(error))
@@ -217,7 +234,10 @@ pub async fn tell(
         Command::Workloads { name, output } => {
             resources::workloads(out, client, namespace, name.as_deref(), output).await
         }
-        Command::Logs { .. } | Command::Exec { .. } | Command::Version => {
+        Command::Logs { .. }
+        | Command::Exec { .. }
+        | Command::Install { .. }
+        | Command::Version => {
             anyhow::bail!("this command does not only ask the server")
         }
     }

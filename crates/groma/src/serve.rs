@@ -1,4 +1,7 @@
-//! `groma serve`: the API server and the controllers of all blocks, in one process.
+//! `groma serve`: the API server and the controllers of all blocks, in one process; or the controllers alone, on a
+//! Kubernetes cluster.
+
+mod cluster;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -20,6 +23,10 @@ use crate::places;
 /// Options of `groma serve`.
 #[derive(Debug, Args)]
 pub struct Options {
+    /// Run the controllers on the Kubernetes cluster of these credentials, instead of a server of our own. Several may run:
+    /// one leads, the others stand by
+    #[arg(long, conflicts_with_all = ["state", "listen", "names"])]
+    kubeconfig: Option<PathBuf>,
     /// Folder for everything that is kept
     #[arg(long, default_value = cli::SERVER_STATE, env = "GROMA_STATE")]
     state: PathBuf,
@@ -49,6 +56,9 @@ enum Block {
 
 /// Serves until the process is asked to end.
 pub async fn run(options: Options) -> anyhow::Result<()> {
+    if let Some(kubeconfig) = options.kubeconfig {
+        return cluster::run(kubeconfig, &options.blocks).await;
+    }
     let state = &options.state;
     let _lock = Lock::take(&places::lock(state))?;
     let server = open(state)?;
@@ -152,6 +162,7 @@ mod tests {
         let listen: SocketAddr = listen.parse().expect("an address");
         assert_eq!(reached_at(listen).to_string(), reached);
         let options = Options {
+            kubeconfig: None,
             state: PathBuf::new(),
             listen,
             names: vec!["groma.example".to_owned()],

@@ -28,6 +28,8 @@ use tokio_rustls::TlsConnector;
 
 /// How long after a door has closed it is opened again.
 const REOPEN: Duration = Duration::from_millis(500);
+/// The same where none can be opened: the server may be another one by then.
+const REOPEN_IMPOSSIBLE: Duration = Duration::from_secs(60);
 /// The port of an address that names none.
 const HTTPS: u16 = 443;
 
@@ -49,10 +51,36 @@ pub async fn keep_open(
         router: router.clone(),
     });
     loop {
-        if let Err(error) = serve(kubeconfig, host, answers.clone()).await {
-            tracing::debug!(error = format!("{error:#}"), "the door is closed");
-        }
-        tokio::time::sleep(REOPEN).await;
+        let pause = match serve(kubeconfig, host, answers.clone()).await {
+            Err(error) if is_impossible(&error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "no door can be opened: logs and exec do not work");
+                REOPEN_IMPOSSIBLE
+            }
+            Err(error) => {
+                tracing::debug!(error = format!("{error:#}"), "the door is closed");
+                REOPEN
+            }
+            Ok(()) => REOPEN,
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Whether it will be the same the next time: the server knows no doors, as that of a Kubernetes cluster, or the
+/// credentials are of a form by which none is opened.
+fn is_impossible(error: &anyhow::Error) -> bool {
+    let refused = |error: &Error| matches!(error.kind, ErrorKind::NotFound | ErrorKind::Forbidden);
+    error.downcast_ref().is_some_and(refused) || error.is::<Unusable>()
+}
+
+/// Credentials without a certificate.
+#[derive(Debug)]
+struct Unusable;
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the credentials lack a certificate or key, which a door needs")
     }
 }
 
@@ -110,8 +138,7 @@ impl Access {
 
 /// The text of a field that is there in base64.
 fn pem(field: &Value) -> anyhow::Result<String> {
-    let ByteString(bytes) = serde_json::from_value(field.clone())
-        .context("the credentials lack a certificate or key")?;
+    let ByteString(bytes) = serde_json::from_value(field.clone()).context(Unusable)?;
     Ok(String::from_utf8(bytes)?)
 }
 
