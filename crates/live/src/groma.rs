@@ -22,6 +22,19 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The file in its folder to which it writes.
 const LOG: &str = "log";
 
+/// The program.
+///
+/// # Errors
+/// Why there is none.
+pub fn program() -> Result<PathBuf, Skip> {
+    let programs = env::var_os(PROGRAMS_VARIABLE).ok_or_else(|| {
+        Skip::because(format!(
+            "{PROGRAMS_VARIABLE} is not set; run `cargo xtask live`"
+        ))
+    })?;
+    Ok(Path::new(&programs).join("groma"))
+}
+
 /// A server that runs, with all blocks.
 #[derive(Debug)]
 pub struct Groma {
@@ -38,12 +51,7 @@ impl Groma {
     /// # Errors
     /// Why there is none on this machine.
     pub fn start(arguments: &[&str]) -> Result<Self, Skip> {
-        let programs = env::var_os(PROGRAMS_VARIABLE).ok_or_else(|| {
-            Skip::because(format!(
-                "{PROGRAMS_VARIABLE} is not set; run `cargo xtask live`"
-            ))
-        })?;
-        let program = Path::new(&programs).join("groma");
+        let program = program()?;
         let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
         let folder = tempfile::tempdir().expect("a folder can be made");
         let running = serve(&program, folder.path(), &arguments);

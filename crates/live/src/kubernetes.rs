@@ -1,5 +1,7 @@
 //! A real kube-apiserver on etcd, for tests that compare: in a folder of its own, ended with its handle.
 
+mod client;
+
 use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
@@ -12,6 +14,8 @@ use rcgen::KeyPair;
 use tempfile::TempDir;
 
 use crate::{Skip, tools};
+
+pub use client::User;
 
 /// How long it may take to answer.
 const UP: Duration = Duration::from_secs(60);
@@ -70,6 +74,11 @@ impl ApiServer {
             }
             thread::sleep(LOOK);
         }
+    }
+
+    /// The folder that goes with it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
