@@ -56,6 +56,8 @@ pub(crate) fn check(
 ) -> Result<(), Failure> {
     match identity {
         Identity::Admin(_) => Ok(()),
+        // Whoever gets in may ask who he is and what he may do.
+        Identity::Host(_) if request.resource.traits.asked_only => Ok(()),
         Identity::Host(host) if host::allows(server, host, request)? => Ok(()),
         Identity::Host(_) => Err(forbidden(identity, request)),
     }

@@ -26,6 +26,7 @@ pub(crate) fn prepare(server: &Server) -> Result<(), api::Error> {
     for definition in registry.definitions() {
         ensure_definition(server, definition).map_err(refused)?;
     }
+    definition::reconsider(server.engine());
     server.state().suspect_all(server.clock()());
     server.engine().collect();
     Ok(())
@@ -51,7 +52,7 @@ fn ensure_namespace(server: &Server, name: &str) -> Result<(), Failure> {
     };
     server
         .engine()
-        .decide(&resource.key("", name), decide, |_| Ok(()))
+        .decide(&resource.key("", name), decide, |_, _| Ok(()))
         .map(drop)
 }
 
@@ -75,11 +76,15 @@ fn ensure_definition(server: &Server, definition: &Value) -> Result<(), Failure>
         }
         value["spec"] = definition["spec"].clone();
         value["metadata"]["annotations"][definition::OWN] = "true".into();
-        let value = definition::finish(&registry, &resource, value, before, &server.now());
         Ok(Outcome::Set(value))
     };
     let key = resource.key("", definition::name(definition));
-    server.engine().decide(&key, decide, |_| Ok(())).map(drop)
+    let (engine, now) = (server.engine(), server.now());
+    let decided = engine.decide(&key, decide, |state, outcome| {
+        definition::finish(state, &registry, &key, outcome, &now);
+        Ok(())
+    });
+    decided.map(drop)
 }
 
 fn is_same(stored: &Value, definition: &Value) -> bool {
@@ -108,7 +113,7 @@ fn forget_definitions(server: &Server) -> Result<(), Failure> {
         .filter(|object| definition::is_former(&registry, &object.value))
     {
         let gone = |_: Option<&Arc<Object>>| Ok(Outcome::Remove(old.value.clone()));
-        server.engine().decide(&old.key, gone, |_| Ok(()))?;
+        server.engine().decide(&old.key, gone, |_, _| Ok(()))?;
     }
     Ok(())
 }

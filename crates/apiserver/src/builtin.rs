@@ -5,6 +5,7 @@
 
 mod access;
 mod admission;
+mod reviews;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,6 +64,7 @@ pub(crate) fn resources() -> Vec<Resource> {
     ];
     all.extend(access::resources());
     all.extend(admission::resources());
+    all.extend(reviews::resources());
     all
 }
 
@@ -107,6 +109,7 @@ impl Builtin {
     fn resource(self) -> Resource {
         let version = Version {
             name: "v1".to_owned(),
+            warning: None,
             schema: None,
             shape: self.shape,
             open_api: None,
@@ -343,6 +346,7 @@ fn definitions() -> Resource {
         typed: Some(typed),
         complete: Some(definition::complete),
         problems: Some(definition::problems),
+        blank: &["spec/names"],
         ..Traits::default()
     };
     builtin.resource()

@@ -2,18 +2,25 @@
 //!
 //! A definition serves as soon as it is visible, and no longer. Those of Groma itself change only with the program.
 
+mod check;
+mod naming;
+
+use std::sync::Arc;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::convert;
-use crate::failure::{Cause, Failure};
-use crate::names;
-use crate::object::{Key, finalizers, is_deleting, meta_mut, meta_text};
+use crate::engine::{Engine, Outcome};
+use crate::failure::Failure;
+use crate::object::{Key, Object, finalizers, is_deleting, meta_mut, meta_text};
 use crate::registry::Registry;
 use crate::resource::{Home, Resource};
-use crate::scale::Scale;
+use crate::selection::Selection;
 use crate::state::State;
+
+pub(crate) use check::problems;
+use naming::Taken;
 
 /// The finalizer that stands for the objects of a definition.
 pub(crate) const CLEAN_UP: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -35,8 +42,18 @@ fn is_home(home: &Home) -> bool {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn resource(definition: &Value) -> Result<Resource, String> {
-    let read =
+    let mut read =
         CustomResourceDefinition::deserialize(definition).map_err(|error| error.to_string())?;
+    // It is called by the names that it got, which may be fewer than it wants.
+    if let Some(names) = read
+        .status
+        .as_mut()
+        .and_then(|status| status.accepted_names.take())
+        && !names.plural.is_empty()
+        && !names.kind.is_empty()
+    {
+        read.spec.names = names;
+    }
     Resource::from_crd(&read)
 }
 
@@ -65,95 +82,6 @@ pub(crate) fn complete(definition: &mut Value, _: Option<&Value>) {
     }
 }
 
-/// What is wrong with a definition, beyond its form.
-pub(crate) fn problems(old: Option<&Value>, new: &Value) -> Vec<Cause> {
-    let mut causes = Vec::new();
-    let text = |path: &str| {
-        new.pointer(path)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    let expected = format!("{}.{}", text("/spec/names/plural"), text("/spec/group"));
-    let name = text("/metadata/name");
-    if name != expected {
-        let why = r#"must be spec.names.plural+"."+spec.group"#;
-        causes.push(Cause::invalid("metadata.name", &name.into(), why));
-    }
-    let scope = text("/spec/scope");
-    if !["Cluster", "Namespaced"].contains(&scope) {
-        let why = "must be Cluster or Namespaced";
-        causes.push(Cause::invalid("spec.scope", &scope.into(), why));
-    }
-    let lower_kind = text("/spec/names/kind").to_lowercase();
-    for (field, name) in [
-        ("spec.names.plural", text("/spec/names/plural")),
-        ("spec.names.singular", text("/spec/names/singular")),
-        ("spec.names.kind", lower_kind.as_str()),
-    ] {
-        if let Err(why) = names::check_dns_label(name) {
-            causes.push(Cause::invalid(field, &name.into(), &why));
-        }
-    }
-    if let Err(why) = names::check_subdomain(text("/spec/group")) {
-        causes.push(Cause::invalid(
-            "spec.group",
-            &text("/spec/group").into(),
-            &why,
-        ));
-    }
-    let versions = new.pointer("/spec/versions").and_then(Value::as_array);
-    let n_stored = versions
-        .into_iter()
-        .flatten()
-        .filter(|it| it["storage"] == true)
-        .count();
-    if n_stored != 1 {
-        let why = "must have exactly one version marked as storage version";
-        causes.push(Cause::invalid("spec.versions", &n_stored.into(), why));
-    }
-    causes.extend(convert::problems(&new["spec"]["conversion"]));
-    let versions = versions.map_or(&[][..], Vec::as_slice);
-    for (field, parts) in shared(versions, "subresources") {
-        if let Some(scale) = parts.get("scale") {
-            let field = format!("{field}.scale");
-            causes.extend(Scale::definition_problems(scale, &field));
-        }
-    }
-    for (path, field) in [
-        ("/spec/group", "spec.group"),
-        ("/spec/scope", "spec.scope"),
-        ("/spec/names/plural", "spec.names.plural"),
-        ("/spec/names/kind", "spec.names.kind"),
-    ] {
-        if old.is_some_and(|old| old.pointer(path) != new.pointer(path)) {
-            let value = new.pointer(path).unwrap_or(&Value::Null);
-            causes.push(Cause::invalid(field, value, "field is immutable"));
-        }
-    }
-    if causes.is_empty()
-        && let Err(why) = resource(new)
-    {
-        causes.push(Cause::new("FieldValueInvalid", "spec.versions", why));
-    }
-    causes
-}
-
-/// What the versions say in one of their fields, with the path by which Kubernetes names it: what is the same in all of
-/// them is said once.
-fn shared<'v>(versions: &'v [Value], field: &str) -> Vec<(String, &'v Value)> {
-    let all: Vec<&Value> = versions.iter().map(|version| &version[field]).collect();
-    match all.split_first() {
-        Some((first, rest)) if rest.iter().all(|other| other == first) => {
-            vec![(format!("spec.{field}"), first)]
-        }
-        _ => {
-            let each = all.into_iter().enumerate();
-            each.map(|(n, it)| (format!("spec.versions[{n}].{field}"), it))
-                .collect()
-        }
-    }
-}
-
 /// Lets a definition wait for its objects when it goes.
 fn hold(value: &mut Value) {
     let held = finalizers(value);
@@ -168,20 +96,22 @@ fn hold(value: &mut Value) {
 }
 
 /// Gives a definition what only the server says: that it waits for its objects, and its status. One whose names are
-/// taken serves nothing; one that serves goes on to do so.
+/// taken serves nothing; one that serves goes on to do so. Called under the lock, just before the write, so that no two
+/// get the same name.
 pub(crate) fn finish(
+    state: &State,
     registry: &Registry,
-    resource: &Resource,
-    mut value: Value,
-    old: Option<&Value>,
+    key: &Key,
+    outcome: &mut Outcome,
     now: &str,
-) -> Value {
-    if !is_home(&resource.home) {
-        return value;
+) {
+    let Outcome::Set(value) = outcome else { return };
+    if !is_definition(key) {
+        return;
     }
-    if !registry.is_own(name(&value)) {
-        if !is_deleting(&value) {
-            hold(&mut value);
+    if !registry.is_own(&key.name) {
+        if !is_deleting(value) {
+            hold(value);
         }
         if let Some(annotations) = value
             .pointer_mut("/metadata/annotations")
@@ -190,10 +120,49 @@ pub(crate) fn finish(
             annotations.remove(OWN);
         }
     }
-    let serves = old.is_some_and(serves);
-    let taken = registry.taken(&value).filter(|_| !serves);
-    let before = old.map(|old| &old["status"]);
-    let accepted = match &taken {
+    let old = state.latest(key);
+    let before = old
+        .as_ref()
+        .map_or(&Value::Null, |old| &old.value["status"]);
+    let taken = match registry.is_own(&key.name) {
+        // What the program brings, it gets.
+        true => Taken::default(),
+        false => taken(state, registry, key, &home(value).group),
+    };
+    let status = status(value, before, &taken, now);
+    value["status"] = status;
+    if let Some(old) = old.filter(|old| old.value == *value) {
+        *outcome = match is_deleting(&old.value) && finalizers(&old.value).is_empty() {
+            true => Outcome::Remove(old.value.clone()),
+            false => Outcome::Keep,
+        };
+    }
+}
+
+/// The names that others of the group have.
+fn taken(state: &State, registry: &Registry, key: &Key, group: &str) -> Taken {
+    let mut taken = Taken::default();
+    for other in state.latest_at(&key.home) {
+        if other.key.name != key.name && home(&other.value).group == group {
+            taken.add(&other.value["status"]["acceptedNames"]);
+        }
+    }
+    let built_in = registry
+        .all()
+        .filter(|it| it.group == group && it.is_built_in());
+    for resource in built_in {
+        taken.add(&json!({
+            "plural": resource.plural, "singular": resource.singular, "kind": resource.kind,
+            "listKind": resource.list_kind, "shortNames": resource.short_names,
+        }));
+    }
+    taken
+}
+
+/// The status of a definition: what it said before, with the names and conditions that only the server gives.
+fn status(value: &Value, before: &Value, taken: &Taken, now: &str) -> Value {
+    let given = naming::give(&value["spec"]["names"], &before["acceptedNames"], taken);
+    let accepted = match &given.conflict {
         None => condition(
             "NamesAccepted",
             true,
@@ -201,41 +170,86 @@ pub(crate) fn finish(
             "no conflicts found",
             now,
         ),
-        Some(why) => condition("NamesAccepted", false, "NamesConflict", why, now),
-    };
-    let established = match taken {
-        None => {
-            let message = "the initial names have been accepted";
-            condition("Established", true, "InitialNamesAccepted", message, now)
-        }
-        Some(_) => condition(
-            "Established",
+        Some(conflict) => condition(
+            "NamesAccepted",
             false,
-            "NotAccepted",
-            "not all names are accepted",
+            conflict.reason,
+            &conflict.message,
             now,
         ),
     };
-    let conditions = [accepted, established].map(|condition| kept(before, condition));
-    let versions = value["spec"]["versions"].as_array();
-    let stored = versions
-        .into_iter()
-        .flatten()
-        .filter(|it| it["storage"] == true);
-    let mut stored_versions = before.map_or_else(|| json!([]), |it| it["storedVersions"].clone());
-    if let Some(list) = stored_versions.as_array_mut() {
-        for version in stored {
-            if !list.contains(&version["name"]) {
-                list.push(version["name"].clone());
-            }
+    let established = match (found(before, "Established"), &given.conflict) {
+        // Whoever serves goes on to do so by the names that it has.
+        (Some(before), _) if before["status"] == "True" => before.clone(),
+        (_, None) => {
+            let message = "the initial names have been accepted";
+            condition("Established", true, "InitialNamesAccepted", message, now)
+        }
+        (_, Some(_)) => {
+            let message = "not all names are accepted";
+            condition("Established", false, "NotAccepted", message, now)
+        }
+    };
+    let said = &value["status"];
+    let mut conditions = said["conditions"].as_array().cloned().unwrap_or_default();
+    for condition in [accepted, established] {
+        let condition = kept(before, condition);
+        let same = |other: &&mut Value| other["type"] == condition["type"];
+        match conditions.iter_mut().find(same) {
+            Some(other) => *other = condition,
+            None => conditions.push(condition),
         }
     }
-    value["status"] = json!({
-        "acceptedNames": value["spec"]["names"],
-        "conditions": conditions,
-        "storedVersions": stored_versions,
-    });
-    value
+    json!({
+        "acceptedNames": given.names, "conditions": conditions, "storedVersions": stored_versions(value),
+    })
+}
+
+/// In which versions objects may be stored: all that were ever the stored one, until somebody says that none is left.
+fn stored_versions(value: &Value) -> Vec<Value> {
+    let said = value.pointer("/status/storedVersions");
+    let mut stored = said.and_then(Value::as_array).cloned().unwrap_or_default();
+    let versions = value["spec"]["versions"].as_array().into_iter().flatten();
+    for version in versions.filter(|it| it["storage"] == true) {
+        if !stored.contains(&version["name"]) {
+            stored.push(version["name"].clone());
+        }
+    }
+    stored
+}
+
+/// Looks again at the definitions that did not get their names: others may have given them up.
+pub(crate) fn reconsider(engine: &Arc<Engine>) {
+    let registry = engine.registry();
+    let Some(resource) = registry.get(GROUP, PLURAL) else {
+        return;
+    };
+    let refused = |object: &Arc<Object>| {
+        found(&object.value["status"], "NamesAccepted").is_none_or(|it| it["status"] != "True")
+    };
+    let all = {
+        let state = engine.state();
+        state
+            .objects
+            .select(&Selection::all(resource.home.clone()), None)
+    };
+    for object in all.iter().filter(|object| refused(object)) {
+        let now = engine.now();
+        let again = |old: Option<&Arc<Object>>| match old {
+            Some(old) => Ok(Outcome::Set(old.value.clone())),
+            None => Err(Failure::not_found(resource, &object.key.name)),
+        };
+        let decided = engine.decide(&object.key, again, |state, outcome| {
+            finish(state, &registry, &object.key, outcome, &now);
+            Ok(())
+        });
+        // One that is gone needs no names.
+        if let Err(failure) = decided
+            && failure.code != 404
+        {
+            tracing::warn!(name = object.key.name, %failure, "a definition was not looked at again");
+        }
+    }
 }
 
 fn condition(kind: &str, holds: bool, reason: &str, message: &str, now: &str) -> Value {
@@ -245,13 +259,17 @@ fn condition(kind: &str, holds: bool, reason: &str, message: &str, now: &str) ->
     })
 }
 
+/// The condition of that type.
+fn found<'v>(status: &'v Value, kind: &str) -> Option<&'v Value> {
+    let all = status["conditions"].as_array().into_iter().flatten();
+    all.into_iter().find(|condition| condition["type"] == kind)
+}
+
 /// The condition, with the time since when it has been so.
-fn kept(status: Option<&Value>, mut condition: Value) -> Value {
-    let all = status.and_then(|status| status["conditions"].as_array());
-    let mut same = all.into_iter().flatten().filter(|before| {
-        before["type"] == condition["type"] && before["status"] == condition["status"]
-    });
-    if let Some(before) = same.next() {
+fn kept(status: &Value, mut condition: Value) -> Value {
+    let kind = condition["type"].as_str().unwrap_or_default().to_owned();
+    let before = found(status, &kind).filter(|before| before["status"] == condition["status"]);
+    if let Some(before) = before {
         condition["lastTransitionTime"] = before["lastTransitionTime"].clone();
     }
     condition
@@ -320,13 +338,9 @@ pub(crate) fn home(definition: &Value) -> Home {
     }
 }
 
-/// Whether its names were accepted, so that it serves.
+/// Whether it serves: its names were accepted once.
 pub(crate) fn serves(definition: &Value) -> bool {
-    let conditions = definition
-        .pointer("/status/conditions")
-        .and_then(Value::as_array);
-    let mut conditions = conditions.into_iter().flatten();
-    conditions.any(|it| it["type"] == "NamesAccepted" && it["status"] == "True")
+    found(&definition["status"], "Established").is_some_and(|it| it["status"] == "True")
 }
 
 /// The name of a definition.

@@ -4,10 +4,13 @@
 //! rarely and is small.
 
 use http::{HeaderMap, HeaderValue, Response, header};
+use k8s_openapi::ByteString;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::body::{self, Body};
 use crate::failure::Failure;
+use crate::priority::Priority;
 use crate::registry::Registry;
 use crate::resource::{Resource, Version};
 use crate::scale;
@@ -24,7 +27,39 @@ const VERBS: &[&str] = &[
     "update",
     "watch",
 ];
+const CUSTOM_VERBS: &[&str] = &[
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "create",
+    "update",
+    "watch",
+];
 const PART_VERBS: &[&str] = &["get", "patch", "update"];
+
+/// What may be done with a resource.
+fn verbs(resource: &Resource) -> &'static [&'static str] {
+    match resource.traits.asked_only {
+        true => &["create"],
+        false if resource.is_built_in() => VERBS,
+        // In another order, as in Kubernetes.
+        false => CUSTOM_VERBS,
+    }
+}
+
+/// Changes when objects are stored in another version, by which clients of migrations wait for it.
+fn storage_hash(resource: &Resource) -> Value {
+    const HASH_BYTES: usize = 8;
+    let (group, version) = resource
+        .stored_as
+        .split_once('/')
+        .unwrap_or(("", &resource.stored_as));
+    let kind = &resource.kind;
+    let hash = Sha256::digest(format!("{group}/{version}/{kind}"));
+    json!(ByteString(hash[..HASH_BYTES].to_vec()))
+}
 
 /// Answers a discovery request; `None` if the path is about something else.
 pub(crate) fn answer(
@@ -120,6 +155,7 @@ fn versions_of<'a>(registry: &'a Registry, group: &str) -> Option<Vec<&'a str>> 
             }
         }
     }
+    versions.sort_by(|one, other| Priority::of(one).cmp(&Priority::of(other)));
     (!versions.is_empty()).then_some(versions)
 }
 
@@ -141,11 +177,15 @@ fn group_document(registry: &Registry, group: &str, alone: bool) -> Value {
 fn resources(registry: &Registry, group: &str, version: &str) -> Option<Value> {
     let mut entries = Vec::new();
     for (resource, version) in served(registry, group, version) {
-        entries.push(json!({
+        let mut entry = json!({
             "name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced,
-            "kind": resource.kind, "verbs": VERBS, "shortNames": resource.short_names,
+            "kind": resource.kind, "verbs": verbs(resource), "shortNames": resource.short_names,
             "categories": resource.categories,
-        }));
+        });
+        if !resource.traits.asked_only {
+            entry["storageVersionHash"] = storage_hash(resource);
+        }
+        entries.push(entry);
         if version.status {
             entries.push(json!({
                 "name": format!("{}/status", resource.plural), "singularName": "",
@@ -215,7 +255,7 @@ fn aggregated_resource((resource, version): (&Resource, &Version)) -> Value {
     let mut entry = json!({
         "resource": resource.plural, "singularResource": resource.singular, "responseKind": kind,
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
-        "verbs": VERBS, "shortNames": resource.short_names, "categories": resource.categories,
+        "verbs": verbs(resource), "shortNames": resource.short_names, "categories": resource.categories,
     });
     let part = |name: &str, kind: &Value| json!({"subresource": name, "responseKind": kind, "verbs": PART_VERBS});
     let mut parts = Vec::new();
@@ -275,6 +315,8 @@ mod tests {
             names,
             [
                 "apiextensions.k8s.io",
+                "authentication.k8s.io",
+                "authorization.k8s.io",
                 "coordination.k8s.io",
                 "events.k8s.io",
                 "groma.dev",

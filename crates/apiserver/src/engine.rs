@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::history::{Change, Event};
 use crate::object::{Key, Object};
 use crate::registry::Registry;
+use crate::resource::Home;
 use crate::server;
 use crate::state::{State, Visible};
 use crate::store::{self, Storage};
@@ -103,16 +104,22 @@ impl Engine {
     }
 
     /// Serves what visible definitions say. Called under the lock of the state, so that nobody sees one without the other.
-    fn redefine(&self, state: &mut State) {
+    /// Answers whether names may have become free.
+    fn redefine(&self, state: &mut State) -> bool {
+        let mut freed = false;
         let own = |event: &Arc<Event>| self.registry().is_own(&event.new.key.name);
         for event in state.take_redefined() {
             if own(&event) || says_the_same(&event) {
                 continue;
             }
+            freed = true;
             let new = (event.change != Change::Deleted).then_some(&event.new.value);
             let old = event.old.as_ref().map(|old| &old.value);
             let next = self.registry().redefined(old, new);
             let home = definition::home(&event.new.value);
+            if !serves_as_before(&self.registry(), &next, &home) {
+                state.hub.close_home(&home);
+            }
             match next.at_home(&home) {
                 Some(resource) => {
                     let form = |object: Arc<Object>| server::in_form(&next, object);
@@ -122,13 +129,14 @@ impl Engine {
                         form,
                     );
                 }
-                None => state.hub.close_home(&home),
+                None => {}
             }
             *self
                 .registry
                 .write()
                 .unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         }
+        freed
     }
 
     /// Now, as it is written into objects.
@@ -142,7 +150,7 @@ impl Engine {
         self: &Arc<Self>,
         key: &Key,
         mut decide: impl FnMut(Option<&Arc<Object>>) -> Result<Outcome, Failure>,
-        admit: impl Fn(&State) -> Result<(), Failure>,
+        admit: impl Fn(&State, &mut Outcome) -> Result<(), Failure>,
     ) -> Result<Decided, Failure> {
         for _ in 0..DECISIONS_MAX {
             let seen = self.latest(key);
@@ -164,15 +172,15 @@ impl Engine {
         self: &Arc<Self>,
         key: &Key,
         seen: Option<&Arc<Object>>,
-        outcome: Outcome,
-        admit: impl Fn(&State) -> Result<(), Failure>,
+        mut outcome: Outcome,
+        admit: impl Fn(&State, &mut Outcome) -> Result<(), Failure>,
     ) -> Result<Option<Decided>, Failure> {
         let mut state = self.state();
         let latest = state.latest(key);
         if seen.map(|seen| seen.revision) != latest.as_ref().map(|latest| latest.revision) {
             return Ok(None);
         }
-        admit(&state)?;
+        admit(&state, &mut outcome)?;
         let decided = take(&mut state, key, outcome, latest)?;
         drop(state);
         self.submit();
@@ -221,12 +229,13 @@ impl Engine {
     /// Storage has decided about everything up to `revision`.
     fn done(self: &Arc<Self>, revision: u64, result: Result<(), store::Error>) {
         let mut state = self.state();
+        let mut freed = false;
         state.answered();
         match result {
             Ok(()) => {
                 state.publish(revision);
                 // Whoever hears that a definition is there may use it at once.
-                self.redefine(&mut state);
+                freed = self.redefine(&mut state);
                 self.ask_anew(&mut state);
                 state.wake(revision);
             }
@@ -236,6 +245,9 @@ impl Engine {
             }
         }
         drop(state);
+        if freed {
+            definition::reconsider(self);
+        }
         self.collect();
         // What waited for room.
         self.submit();
@@ -263,7 +275,20 @@ fn says_the_same(event: &Event) -> bool {
         return false;
     };
     let (old, new) = (&old.value, &event.new.value);
-    old["spec"] == new["spec"] && definition::serves(old) == definition::serves(new)
+    let names = |definition: &Value| definition["status"]["acceptedNames"].clone();
+    old["spec"] == new["spec"]
+        && definition::serves(old) == definition::serves(new)
+        && names(old) == names(new)
+}
+
+/// Whether every version is still served: who watches one that is not has to start again.
+fn serves_as_before(before: &Registry, after: &Registry, home: &Home) -> bool {
+    let Some(before) = before.at_home(home) else {
+        return true;
+    };
+    let after = after.at_home(home);
+    let mut versions = before.versions.iter();
+    versions.all(|version| after.is_some_and(|after| after.version(&version.name).is_some()))
 }
 
 /// Too many others write the same object.

@@ -92,11 +92,21 @@ impl Failure {
     /// 422: the parameters of a patch break their rules.
     #[must_use]
     pub(crate) fn patch_options(cause: &Cause) -> Self {
-        let message = format!("PatchOptions.meta.k8s.io \"\" is invalid: {cause}");
+        Self::options("PatchOptions", cause)
+    }
+
+    /// 422: the parameters of a list or watch break their rules.
+    #[must_use]
+    pub(crate) fn list_options(cause: &Cause) -> Self {
+        Self::options("ListOptions", cause)
+    }
+
+    fn options(kind: &str, cause: &Cause) -> Self {
+        let message = format!("{kind}.meta.k8s.io \"\" is invalid: {cause}");
         let mut failure = Self::new(422, "Invalid", message);
         failure.details = Map::from_iter([
             ("group".to_owned(), "meta.k8s.io".into()),
-            ("kind".to_owned(), "PatchOptions".into()),
+            ("kind".to_owned(), kind.into()),
             ("causes".to_owned(), json!([cause.json()])),
         ]);
         failure

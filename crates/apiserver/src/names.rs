@@ -41,6 +41,23 @@ pub fn check_dns_label(name: &str) -> Result<(), String> {
     }
 }
 
+/// Checks a DNS label of RFC 1035, which starts with a letter: the form of versions, kinds and their plurals.
+///
+/// # Errors
+/// With the rule that is broken.
+pub fn check_dns_1035(name: &str) -> Result<(), String> {
+    if name.len() > LABEL_BYTES_MAX {
+        return Err(format!("must be no more than {LABEL_BYTES_MAX} characters"));
+    }
+    match is_dns_label(name) && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        true => Ok(()),
+        false => Err("a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an \
+            alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used \
+            for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
+            .to_owned()),
+    }
+}
+
 /// Checks a name that only has to be a part of a path.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ const PATHS: &[&str] = &[
     "/apis",
     "/healthz",
     "/livez",
+    "/openapi/v2",
     "/openapi/v3",
     "/readyz",
     "/version",
@@ -30,7 +31,7 @@ pub(crate) fn answer(server: &Server, head: &Parts) -> Result<Response<Body>, Fa
     }
     let text = head.uri.query().unwrap_or_default();
     let path = head.uri.path().trim_end_matches('/');
-    if path.starts_with(openapi::ROOT) {
+    if openapi::is_document(path) {
         Query::parse(text, Allowed::Document)?;
         return server.documents().answer(path, text, &head.headers);
     }

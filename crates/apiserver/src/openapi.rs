@@ -1,17 +1,22 @@
-//! OpenAPI v3: an index of documents by group and version, each with a hash that clients cache by.
+//! OpenAPI v3: an index of documents by group and version, each with a hash that clients cache by; and all of it as one
+//! document of v2, in JSON and in protobuf.
 //!
 //! `kubectl apply` reads them to learn how to patch and validate, `kubectl explain` to print fields. A document is made
 //! from the schemas of the definitions and, for built-in resources, from their Rust types. They describe what is
-//! served and nothing is checked by them. OpenAPI v2 and protobuf are not offered.
+//! served and nothing is checked by them. Each version is made when somebody asks for it. Documents of v3 are not offered
+//! in protobuf.
 
 mod paths;
+mod proto;
 mod schemas;
+mod v2;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -24,14 +29,30 @@ use crate::registry::Registry;
 use crate::resource::{Resource, Version};
 
 /// Where the index is; documents are below it.
-pub(crate) const ROOT: &str = "/openapi/v3";
+const ROOT: &str = "/openapi/v3";
+/// Where the one document of version 2 is.
+const V2: &str = "/openapi/v2";
+/// The form in which kubectl asks for it, and the name by which that is sent.
+const PROTO: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+];
 /// A document whose hash was named in the request never changes.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// Any other answer must be asked for again, with its tag.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache, private");
 
-/// Every document of a server, made once.
+/// Every document of a server, each made once, when it is first asked for.
 pub(crate) struct Documents {
+    registry: Arc<Registry>,
+    v3: OnceLock<Groups>,
+    v2: OnceLock<Document>,
+    /// The document of version 2 in protobuf.
+    proto: OnceLock<Bytes>,
+}
+
+/// The documents of version 3.
+struct Groups {
     index: Document,
     by_group_version: BTreeMap<String, Document>,
 }
@@ -41,24 +62,18 @@ struct Document {
     json: Bytes,
 }
 
+/// Whether that path is one of theirs.
+pub(crate) fn is_document(path: &str) -> bool {
+    [ROOT, V2].iter().any(|root| path.starts_with(root))
+}
+
 /// A resource in one of its versions.
 type Served<'a> = (&'a Resource, &'a Version);
 
-impl Documents {
-    /// The documents of everything that is served.
-    pub(crate) fn new(registry: &Registry) -> Self {
-        let mut groups: BTreeMap<String, Vec<Served<'_>>> = BTreeMap::new();
-        for resource in registry.all() {
-            for version in &resource.versions {
-                groups
-                    .entry(group_version(resource, version))
-                    .or_default()
-                    .push((resource, version));
-            }
-        }
-        let made = groups
-            .into_iter()
-            .map(|(path, served)| (path, Document::of(&document(&served))));
+impl Groups {
+    fn new(registry: &Registry) -> Self {
+        let made = served(registry).into_iter();
+        let made = made.map(|(path, served)| (path, Document::of(&document(&served))));
         let by_group_version: BTreeMap<String, Document> = made.collect();
         let url = |(path, document): (&String, &Document)| {
             let url = format!("{ROOT}/{path}?hash={}", document.hash);
@@ -69,6 +84,29 @@ impl Documents {
             index: Document::of(&json!({"paths": paths})),
             by_group_version,
         }
+    }
+}
+
+impl Documents {
+    /// The documents of everything that is served.
+    pub(crate) fn new(registry: Arc<Registry>) -> Self {
+        Self {
+            registry,
+            v3: OnceLock::new(),
+            v2: OnceLock::new(),
+            proto: OnceLock::new(),
+        }
+    }
+
+    fn groups(&self) -> &Groups {
+        self.v3.get_or_init(|| Groups::new(&self.registry))
+    }
+
+    fn whole(&self) -> &Document {
+        self.v2.get_or_init(|| {
+            let served = served(&self.registry).into_values();
+            Document::of(&v2::document(served.map(|served| document(&served))))
+        })
     }
 
     /// Answers a request for the index or for a document.
@@ -81,13 +119,17 @@ impl Documents {
         query: &str,
         headers: &HeaderMap,
     ) -> Result<Response<Body>, Failure> {
+        if path == V2 {
+            return self.v2(headers);
+        }
         let rest = path
             .strip_prefix(ROOT)
             .ok_or_else(Failure::no_such_path)?
             .trim_matches('/');
         let document = match rest {
-            "" => &self.index,
+            "" => &self.groups().index,
             path => self
+                .groups()
                 .by_group_version
                 .get(path)
                 .ok_or_else(Failure::no_such_path)?,
@@ -99,6 +141,32 @@ impl Documents {
             Some(named) if named != document.hash => Ok(moved(rest, &document.hash)),
             named => Ok(document.answer(headers, named.is_some())),
         }
+    }
+
+    /// The one document of version 2, in the form that the client asks for.
+    fn v2(&self, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
+        let accept = headers.get(header::ACCEPT);
+        let accept = accept.and_then(|accept| accept.to_str().ok());
+        let mut asked = accept.unwrap_or("*/*").split(',').map(|choice| {
+            let media = choice.split(';').next().unwrap_or_default();
+            media.trim().to_owned()
+        });
+        let is_json =
+            |media: &str| matches!(media, "" | "*/*" | "application/*" | "application/json");
+        let form = asked.find(|media| is_json(media) || PROTO.contains(&media.as_str()));
+        let form = form.ok_or_else(|| {
+            let message = format!("only application/json and {} are offered", PROTO[1]);
+            Failure::new(406, "NotAcceptable", message)
+        })?;
+        let document = self.whole();
+        if is_json(&form) {
+            return Ok(document.answer(headers, false));
+        }
+        let proto = self.proto.get_or_init(|| {
+            let value: Value = serde_json::from_slice(&document.json).unwrap_or_default();
+            Bytes::from(proto::encode(&value))
+        });
+        Ok(document.answer_as(headers, false, (PROTO[1], proto)))
     }
 }
 
@@ -115,6 +183,16 @@ impl Document {
     }
 
     fn answer(&self, headers: &HeaderMap, forever: bool) -> Response<Body> {
+        self.answer_as(headers, forever, ("application/json", &self.json))
+    }
+
+    /// The document in another form, or that the client has it already.
+    fn answer_as(
+        &self,
+        headers: &HeaderMap,
+        forever: bool,
+        (media, bytes): (&'static str, &Bytes),
+    ) -> Response<Body> {
         let tag = format!("\"{}\"", self.hash);
         let kept = headers
             .get_all(header::IF_NONE_MATCH)
@@ -124,8 +202,8 @@ impl Document {
             .flat_map(|value| value.split(','))
             .any(|kept| matches!(kept.trim(), "*") || kept.trim() == tag);
         let mut response = match is_kept {
-            true => body::typed(304, "application/json", Bytes::new()),
-            false => body::json(200, self.json.clone()),
+            true => body::typed(304, media, Bytes::new()),
+            false => body::typed(200, media, bytes.clone()),
         };
         let tag = HeaderValue::try_from(tag).expect("a hash in quotes is a header value");
         response.headers_mut().insert(header::ETAG, tag);
@@ -147,6 +225,20 @@ fn moved(path: &str, hash: &str) -> Response<Body> {
     let url = url.expect("paths of served groups are plain text");
     response.headers_mut().insert(header::LOCATION, url);
     response
+}
+
+/// What is served, by the paths of groups and versions.
+fn served(registry: &Registry) -> BTreeMap<String, Vec<Served<'_>>> {
+    let mut groups: BTreeMap<String, Vec<Served<'_>>> = BTreeMap::new();
+    for resource in registry.all() {
+        for version in &resource.versions {
+            groups
+                .entry(group_version(resource, version))
+                .or_default()
+                .push((resource, version));
+        }
+    }
+    groups
 }
 
 /// `api/v1` or `apis/GROUP/VERSION`.

@@ -428,7 +428,13 @@ static UNOWNED: LazyLock<FieldSet> = LazyLock::new(|| {
 pub(crate) fn blank(resource: &Resource, version: &Version) -> Value {
     let mut blank = json!({"metadata": {}});
     for part in resource.traits.blank {
-        blank[part] = json!({});
+        let mut place = &mut blank;
+        for field in part.split('/') {
+            place = &mut place[field];
+            if !place.is_object() {
+                *place = json!({});
+            }
+        }
     }
     blank["apiVersion"] = resource.api_version(&version.name).into();
     blank["kind"] = resource.kind.clone().into();

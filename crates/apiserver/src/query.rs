@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::failure::Failure;
+use crate::failure::{Cause, Failure};
 
 /// Longest query that is looked at, in bytes.
 const QUERY_BYTES_MAX: usize = 16 * 1024;
@@ -205,38 +205,60 @@ impl Query {
 
     /// What only shows when the parameters are seen together.
     fn check(&self) -> Result<(), Failure> {
-        let forbidden = |what: &str| Err(Failure::bad_request(what));
-        if self.initial_events.is_some() && !self.watch {
-            return forbidden("sendInitialEvents is forbidden for list");
-        }
         if self.watch && !self.continue_token.is_empty() {
-            return forbidden("continue is forbidden for watch");
+            return Err(Failure::bad_request("continue is forbidden for watch"));
         }
-        if self.initial_events.is_some() && self.version_match != Some(VersionMatch::NotOlderThan) {
-            return forbidden(
+        let wrong = match self.watch {
+            true => self.wrong_watch(),
+            false => self.wrong_list(),
+        };
+        match wrong {
+            Some((field, why)) => Err(Failure::list_options(&Cause::forbidden(field, why))),
+            None => self.check_position(),
+        }
+    }
+
+    /// A page goes on where the one before ended, and nowhere else.
+    fn check_position(&self) -> Result<(), Failure> {
+        let elsewhere = !matches!(self.resource_version.as_str(), "" | "0");
+        if !self.watch && !self.continue_token.is_empty() && elsewhere {
+            let why = "specifying resource version is not allowed when using continue";
+            return Err(Failure::bad_request(why));
+        }
+        Ok(())
+    }
+
+    fn wrong_watch(&self) -> Option<(&'static str, &'static str)> {
+        const MATCH: &str = "resourceVersionMatch";
+        match (self.initial_events, self.version_match) {
+            (Some(_), None | Some(VersionMatch::Exact)) => Some((
+                MATCH,
                 "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            );
-        }
-        if self.watch && self.version_match.is_some() && self.initial_events.is_none() {
-            return forbidden(
+            )),
+            (None, Some(_)) => Some((
+                MATCH,
                 "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            );
+            )),
+            _ => None,
         }
-        if self.watch {
-            return Ok(());
-        }
-        match (self.version_match, self.resource_version.as_str()) {
-            (Some(_), "") => {
-                forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided")
+    }
+
+    fn wrong_list(&self) -> Option<(&'static str, &'static str)> {
+        let why = match (self.version_match, self.resource_version.as_str()) {
+            _ if self.initial_events.is_some() => {
+                let why = "sendInitialEvents is forbidden for list";
+                return Some(("sendInitialEvents", why));
+            }
+            (Some(_), "") => "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            (Some(_), _) if !self.continue_token.is_empty() => {
+                "resourceVersionMatch is forbidden when continue is provided"
             }
             (Some(VersionMatch::Exact), "0") => {
-                forbidden("resourceVersionMatch=Exact is forbidden for resourceVersion=0")
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""
             }
-            (_, version) if !self.continue_token.is_empty() && !matches!(version, "" | "0") => {
-                forbidden("specifying resource version is not allowed when using continue")
-            }
-            _ => Ok(()),
-        }
+            _ => return None,
+        };
+        Some(("resourceVersionMatch", why))
     }
 }
 
@@ -410,7 +432,7 @@ mod tests {
         ];
         for (text, allowed) in cases {
             let failure = Query::parse(text, allowed).expect_err(text);
-            assert_eq!(failure.code, 400, "{text}");
+            assert!([400, 422].contains(&failure.code), "{text}");
         }
         let long = format!("pretty={}", "1".repeat(QUERY_BYTES_MAX));
         Query::parse(&long, Allowed::Get).expect_err("too long");

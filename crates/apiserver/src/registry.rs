@@ -111,26 +111,6 @@ impl Registry {
             .any(|crd| crd.metadata.name.as_deref() == Some(name))
     }
 
-    /// Which name of a definition is another's.
-    pub(crate) fn taken(&self, definition: &Value) -> Option<String> {
-        let home = definition::home(definition);
-        if let Some(built_in) = self.at_home(&home).filter(|it| it.is_built_in()) {
-            return Some(format!("{} is built in", built_in.qualified()));
-        }
-        let kind = definition
-            .pointer("/spec/names/kind")
-            .and_then(Value::as_str);
-        let mut others = self
-            .all()
-            .filter(|it| it.group == home.group && *it.home != home);
-        let other = others.find(|it| Some(it.kind.as_str()) == kind)?;
-        Some(format!(
-            "{:?} is already in use by {}",
-            other.kind,
-            other.qualified()
-        ))
-    }
-
     /// The definitions as documents.
     pub(crate) fn definitions(&self) -> &[Value] {
         &self.own.definitions

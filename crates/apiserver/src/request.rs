@@ -74,6 +74,21 @@ impl Verb {
         }
     }
 
+    /// The verb of that name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let all = [
+            Self::Get,
+            Self::List,
+            Self::Watch,
+            Self::Create,
+            Self::Update,
+            Self::Patch,
+            Self::Delete,
+            Self::DeleteCollection,
+        ];
+        all.into_iter().find(|verb| verb.name() == name)
+    }
+
     fn of(method: &Method, named: bool) -> Option<Self> {
         match (method.as_str(), named) {
             ("GET", true) => Some(Self::Get),
@@ -260,7 +275,8 @@ fn refuse_impossible(
         && resource.namespaced
         && namespace.is_empty();
     let unreachable = subresource.is_some() && !changes;
-    if homeless || unreachable {
+    let kept_nowhere = resource.traits.asked_only && verb != Verb::Create;
+    if homeless || unreachable || kept_nowhere {
         return Err(Failure::method_not_supported(resource, verb.name()));
     }
     Ok(())

@@ -14,6 +14,7 @@ use crate::convert::{self, Converter};
 use crate::failure::Cause;
 use crate::object::Key;
 use crate::ownership::Shape;
+use crate::priority::Priority;
 use crate::scale::Scale;
 use crate::schema::Schema;
 
@@ -67,6 +68,8 @@ impl Home {
 pub struct Version {
     /// Such as `v1alpha1`.
     pub name: String,
+    /// What who uses it is warned of.
+    pub(crate) warning: Option<String>,
     /// The structural schema; `None` for built-in types, which are checked by their Rust types.
     pub schema: Option<Schema>,
     /// How the values of its objects are owned.
@@ -111,6 +114,8 @@ pub type Problems = fn(Option<&Value>, &Value) -> Vec<Cause>;
 pub struct Traits {
     /// Names may be any part of a path, such as `system:node`.
     pub any_name: bool,
+    /// Objects are answered when they are created, and never kept.
+    pub asked_only: bool,
     /// A PUT needs no resourceVersion.
     pub unconditional_update: bool,
     /// A PUT of what is not there creates it.
@@ -125,7 +130,7 @@ pub struct Traits {
     pub problems: Option<Problems>,
     /// The Rust type of a built-in, in place of a schema.
     pub typed: Option<Typed>,
-    /// Parts that are there, empty, before anybody has written them.
+    /// Parts that are there, empty, before anybody has written them: `spec/names`.
     pub blank: &'static [&'static str],
 }
 
@@ -137,9 +142,10 @@ impl Resource {
     pub fn from_crd(crd: &CustomResourceDefinition) -> Result<Self, String> {
         let names = &crd.spec.names;
         let served = crd.spec.versions.iter().filter(|version| version.served);
-        let versions = served
-            .map(Version::from_crd)
+        let mut versions = served
+            .map(|version| Version::from_crd(crd, version))
             .collect::<Result<Vec<_>, _>>()?;
+        versions.sort_by(|one, other| Priority::of(&one.name).cmp(&Priority::of(&other.name)));
         let home = Home {
             group: crd.spec.group.clone(),
             plural: names.plural.clone(),
@@ -246,7 +252,10 @@ impl Resource {
 }
 
 impl Version {
-    fn from_crd(version: &CustomResourceDefinitionVersion) -> Result<Self, String> {
+    fn from_crd(
+        crd: &CustomResourceDefinition,
+        version: &CustomResourceDefinitionVersion,
+    ) -> Result<Self, String> {
         let given = version
             .schema
             .as_ref()
@@ -263,6 +272,7 @@ impl Version {
         let subresources = version.subresources.as_ref();
         Ok(Self {
             name: version.name.clone(),
+            warning: warning(crd, version),
             shape: schema
                 .as_ref()
                 .map_or_else(Shape::unknown_object, Schema::shape),
@@ -282,6 +292,31 @@ impl Version {
             conversion: Conversion::None,
         })
     }
+}
+
+/// That a version is deprecated, and which one is better.
+fn warning(
+    crd: &CustomResourceDefinition,
+    version: &CustomResourceDefinitionVersion,
+) -> Option<String> {
+    if version.deprecated != Some(true) {
+        return None;
+    }
+    if let Some(given) = &version.deprecation_warning {
+        return Some(given.clone());
+    }
+    let (group, kind) = (&crd.spec.group, &crd.spec.names.kind);
+    let own = Priority::of(&version.name);
+    let others = crd.spec.versions.iter();
+    let better = others.filter(|it| it.served && it.deprecated != Some(true));
+    let best = better
+        .map(|it| &it.name)
+        .min_by_key(|name| Priority::of(name));
+    let warning = format!("{group}/{} {kind} is deprecated", version.name);
+    Some(match best.filter(|name| Priority::of(name) < own) {
+        Some(best) => format!("{warning}; use {group}/{best} {kind}"),
+        None => warning,
+    })
 }
 
 fn qualify(name: &str, group: &str) -> String {

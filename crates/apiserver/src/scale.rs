@@ -50,6 +50,7 @@ pub(crate) static RESOURCE: LazyLock<Arc<Resource>> = LazyLock::new(|| {
         namespaced: true,
         versions: vec![Version {
             name: VERSION.to_owned(),
+            warning: None,
             schema: None,
             shape: Shape::object([("spec", Shape::named([])), ("status", Shape::named([]))]),
             open_api: None,

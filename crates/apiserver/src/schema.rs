@@ -9,6 +9,7 @@ mod fill;
 mod format;
 mod prune;
 mod rules;
+pub(crate) mod structural;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response, header};
 use kube::Client;
 
 use crate::access::{self, Identity};
@@ -73,14 +73,35 @@ impl Server {
         let Some(request) = Request::parse(&self.registry(), &head.method, path, query)? else {
             return nonresource::answer(self, &head);
         };
-        access::check(self, identity, &request)?;
+        let done = self.done(identity, &request, &head.headers, body).await;
+        let Some(warning) = &request.served().warning else {
+            return done;
+        };
+        // However it ends.
+        let mut response = done.unwrap_or_else(|failure| refusal(&failure));
+        write::warn(&mut response, std::slice::from_ref(warning));
+        Ok(response)
+    }
+
+    async fn done<B>(
+        &self,
+        identity: &Identity,
+        request: &Request,
+        headers: &HeaderMap,
+        body: B,
+    ) -> Result<Response<Body>, Failure>
+    where
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        access::check(self, identity, request)?;
         match request.verb {
-            Verb::Get => read::get(self, identity, &request, &head.headers).await,
-            Verb::List => list::list(self, &request, &head.headers).await,
-            Verb::Watch => watch::watch(self, &request, &head.headers).await,
+            Verb::Get => read::get(self, identity, request, headers).await,
+            Verb::List => list::list(self, request, headers).await,
+            Verb::Watch => watch::watch(self, request, headers).await,
             Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
                 let body = body::read(body).await?;
-                write::write(self, identity, &request, &head.headers, body).await
+                write::write(self, identity, request, headers, body).await
             }
         }
     }

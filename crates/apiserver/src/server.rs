@@ -120,7 +120,7 @@ impl Server {
         match &*made {
             Some((of, documents)) if Arc::ptr_eq(of, &registry) => documents.clone(),
             _ => {
-                let documents = Arc::new(Documents::new(&registry));
+                let documents = Arc::new(Documents::new(registry.clone()));
                 *made = Some((registry, documents.clone()));
                 documents
             }

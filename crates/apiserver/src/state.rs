@@ -19,6 +19,7 @@ use crate::hub::Hub;
 use crate::index::Objects;
 use crate::object::{Key, Object};
 use crate::resource::Home;
+use crate::selection::Selection;
 use crate::store::{self, BATCHES_MAX, Batch, Write};
 
 /// Resolves once a revision is durable and visible.
@@ -85,6 +86,19 @@ impl State {
             Some((_, object)) => object.clone(),
             None => self.objects.get(key).cloned(),
         }
+    }
+
+    /// Every object that the next write finds there.
+    pub(crate) fn latest_at(&self, home: &Home) -> Vec<Arc<Object>> {
+        let visible = self
+            .objects
+            .select(&Selection::all(Arc::new(home.clone())), None);
+        let visible = visible.into_iter();
+        let unchanged = visible.filter(|object| !self.pending.contains_key(&object.key));
+        let pending = self.pending.iter().filter(|(key, _)| *key.home == *home);
+        unchanged
+            .chain(pending.filter_map(|(_, (_, object))| object.clone()))
+            .collect()
     }
 
     /// Whether the next write finds an object that is kept there and not visible yet.

@@ -100,6 +100,10 @@ fn open(
     selection: Selection,
 ) -> Result<(VecDeque<Line>, u64, Receiver<Seen>), Failure> {
     let mut state = server.state();
+    // Under the lock: a definition that goes closes the watches that are open.
+    if server.registry().at_home(&selection.home).is_none() {
+        return Err(Failure::no_such_path());
+    }
     let waiting = start(&state, request, &selection)?;
     if state.hub.len() >= WATCHES_MAX {
         let message = format!("the server holds {WATCHES_MAX} watches already; try again later");

@@ -1,6 +1,7 @@
 //! Creating, replacing, patching and deleting: from a body to a decision, and from the decision to an answer.
 
 mod apply;
+mod review;
 mod scale;
 
 use std::sync::Arc;
@@ -46,6 +47,9 @@ pub(crate) async fn write(
     let render = Render::of(server, request, headers)?;
     let writing = Writing::new(server, request, author, headers);
     let answered = match request.verb {
+        Verb::Create if request.resource.traits.asked_only => {
+            writing.review(&render, headers, &body)
+        }
         Verb::Delete => writing.delete(&render, headers, &body).await,
         Verb::DeleteCollection => writing.delete_many(&render, headers, &body).await,
         _ => writing.write(&render, headers, body).await,
@@ -192,7 +196,6 @@ impl<'a> Writing<'a> {
         let value = self.frame(&Known::default()).create(value, stamp)?;
         let value = namespace::finish(resource, value);
         let registry = self.server.registry();
-        let value = definition::finish(&registry, resource, value, None, &now);
         access::check_created(self.author, self.request, &value)?;
         let subject = Subject {
             object: Some(&value),
@@ -201,9 +204,11 @@ impl<'a> Writing<'a> {
         warnings.extend(attempt.validate(&admission, subject).await?);
         let value = convert::stored(resource, self.request.served(), value).await?;
         let key = resource.key(&self.request.namespace, meta_text(&value, "name"));
-        let admit = |state: &State| {
+        let admit = |state: &State, outcome: &mut Outcome| {
             namespace::admits(state, &registry, resource, &key)?;
-            definition::admits(state, &registry, resource)
+            definition::admits(state, &registry, resource)?;
+            definition::finish(state, &registry, &key, outcome, &now);
+            Ok(())
         };
         for _ in 0..DECISIONS_MAX {
             let seen = self.server.engine().latest(&key);
@@ -343,10 +348,13 @@ impl<'a> Writing<'a> {
                 true => old.value.clone(),
                 false => convert::stored(resource, version, value).await?,
             };
-            let value = definition::finish(&registry, resource, value, Some(&old.value), &now);
             let outcome = outcome(self.request, old, value);
             let dry_run = self.request.query.dry_run;
-            if let Some(decided) = self.take(&key, seen.as_ref(), outcome, dry_run, |_| Ok(()))? {
+            let admit = |state: &State, outcome: &mut Outcome| {
+                definition::finish(state, &registry, &key, outcome, &now);
+                Ok(())
+            };
+            if let Some(decided) = self.take(&key, seen.as_ref(), outcome, dry_run, admit)? {
                 return Ok(Done { decided, warnings });
             }
         }
@@ -358,15 +366,15 @@ impl<'a> Writing<'a> {
         &self,
         key: &Key,
         seen: Option<&Arc<Object>>,
-        outcome: Outcome,
+        mut outcome: Outcome,
         dry_run: bool,
-        admit: impl Fn(&State) -> Result<(), Failure>,
+        admit: impl Fn(&State, &mut Outcome) -> Result<(), Failure>,
     ) -> Result<Option<Decided>, Failure> {
         if !dry_run {
             return self.server.engine().take(key, seen, outcome, admit);
         }
         let mut state = self.server.state();
-        admit(&state)?;
+        admit(&state, &mut outcome)?;
         let visible = state.wait_for_all();
         drop(state);
         let object = match (outcome, seen) {
@@ -423,7 +431,7 @@ impl<'a> Writing<'a> {
     ) -> Result<(Done, bool), Failure> {
         let resource = &self.request.resource;
         let (registry, now) = (self.server.registry(), self.server.now());
-        let admit = |_: &State| {
+        let admit = |_: &State, _: &mut Outcome| {
             namespace::may_go(resource, key)?;
             definition::may_change(&registry, resource, key)
         };
@@ -550,7 +558,8 @@ fn outcome(request: &Request, old: &Object, value: Value) -> Outcome {
     }
 }
 
-fn warn(response: &mut Response<Body>, warnings: &[String]) {
+/// Tells the client what it should be warned of.
+pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
     for warning in warnings.iter().take(WARNINGS_MAX) {
         let short: String = warning
             .chars()

@@ -86,6 +86,10 @@ pub(super) fn of(resource: &Resource, version: &Version) -> Map<String, Value> {
         );
     };
     let own = (resource, version);
+    if resource.traits.asked_only {
+        put(&collection, &[&CREATE], own);
+        return paths;
+    }
     if resource.namespaced {
         put(&everywhere, &[&LIST], own);
     }

@@ -1,5 +1,7 @@
 //! The schemas of one document: those of definitions as they were given, those of built-ins from their Rust types.
 
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::authorization::v1::{SelfSubjectAccessReview, SelfSubjectRulesReview};
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret, ServiceAccount};
@@ -38,6 +40,11 @@ const MERGED_LISTS: [(&str, &str, &str); 5] = [
     ),
     ("io.k8s.api.core.v1.NamespaceStatus", "conditions", "type"),
 ];
+
+/// What every object has.
+const FRAME: [&str; 3] = ["apiVersion", "kind", "metadata"];
+/// Says which fields a field selector may name.
+pub(super) const SELECTABLE: &str = "x-kubernetes-selectable-fields";
 
 /// The schemas of one document while it is made.
 pub(super) struct Schemas {
@@ -132,28 +139,88 @@ impl Schemas {
         if !schema["properties"].is_object() {
             schema["properties"] = json!({});
         }
-        let text = |description: &str| json!({"type": "string", "description": description});
-        schema["properties"]["apiVersion"] = text("the group and version of this object's form");
-        schema["properties"]["kind"] = text("what this object is");
-        schema["properties"]["metadata"] =
-            self.reference::<ObjectMeta>("what all objects have: name, labels, owners");
+        self.frame(&mut schema);
+        if let Some(properties) = schema["properties"].as_object_mut() {
+            let own = properties
+                .iter_mut()
+                .filter(|(name, _)| !FRAME.contains(&name.as_str()));
+            own.for_each(|(_, property)| self.unfold(property));
+        }
+        name_selectable(&mut schema, version);
         schema
+    }
+
+    /// Describes the fields that all objects have.
+    fn frame(&mut self, schema: &mut Value) {
+        // Any built-in kind has them.
+        let known = ConfigMap::json_schema(&mut self.generator);
+        for field in FRAME {
+            let described = known.pointer(&format!("/properties/{field}"));
+            schema["properties"][field] = described.cloned().unwrap_or_default();
+        }
+        let metadata = &mut schema["properties"]["metadata"];
+        let description = metadata["description"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        *metadata = self.reference::<ObjectMeta>(&description);
+    }
+
+    /// Says what a part of a schema means without saying it: what objects within an object have, and what a whole number
+    /// or text is.
+    fn unfold(&mut self, schema: &mut Value) {
+        for limit in ["minimum", "maximum", "multipleOf"] {
+            if let Some(limit) = schema.get_mut(limit) {
+                whole(limit);
+            }
+        }
+        if schema["x-kubernetes-int-or-string"] == true && schema.get("anyOf").is_none() {
+            schema["anyOf"] = json!([{"type": "integer"}, {"type": "string"}]);
+        }
+        let below = ["items", "additionalProperties"];
+        for below in below {
+            if let Some(below) = schema.get_mut(below).filter(|below| below.is_object()) {
+                self.unfold(below);
+            }
+        }
+        let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+        for property in properties.into_iter().flat_map(Map::values_mut) {
+            self.unfold(property);
+        }
+        if schema["x-kubernetes-embedded-resource"] != true {
+            return;
+        }
+        if !schema["properties"].is_object() {
+            schema["properties"] = json!({});
+        }
+        self.frame(schema);
+        let mut required = schema["required"].as_array().cloned().unwrap_or_default();
+        for field in ["kind", "apiVersion"] {
+            if !required.contains(&field.into()) {
+                required.push(field.into());
+            }
+        }
+        schema["required"] = required.into();
     }
 
     fn list(&mut self, items: &str, resource: &Resource, version: &Version) -> Value {
         let metadata = self.reference::<ListMeta>("where the list was read and how it goes on");
-        json!({
+        let mut list = json!({
             "type": "object",
-            "description": format!("a list of {}", resource.plural),
+            "description": format!("{} is a list of {}", resource.list_kind, resource.kind),
             "required": ["items"],
             "properties": {
                 "apiVersion": {"type": "string"},
                 "kind": {"type": "string"},
                 "metadata": metadata,
-                "items": {"type": "array", "items": {"allOf": [{"$ref": format!("{COMPONENTS}{items}")}]}},
+                "items": {"type": "array", "items": {"$ref": format!("{COMPONENTS}{items}")}},
             },
             KIND: [group_version_kind(resource, version, &resource.list_kind)],
-        })
+        });
+        if !resource.is_built_in() {
+            name_selectable(&mut list, version);
+        }
+        list
     }
 
     fn reference<T: JsonSchema>(&mut self, description: &str) -> Value {
@@ -163,7 +230,7 @@ impl Schemas {
 }
 
 /// Says which kinds a schema or an operation is about.
-const KIND: &str = "x-kubernetes-group-version-kind";
+pub(super) const KIND: &str = "x-kubernetes-group-version-kind";
 
 /// A resource whose schema comes from a Rust type.
 struct BuiltIn {
@@ -187,6 +254,11 @@ fn built_in(resource: &Resource) -> Option<BuiltIn> {
         ("coordination.k8s.io", "leases") => Some(of::<Lease>()),
         ("", "serviceaccounts") => Some(of::<ServiceAccount>()),
         ("networking.k8s.io", "networkpolicies") => Some(of::<NetworkPolicy>()),
+        ("authentication.k8s.io", "selfsubjectreviews") => Some(of::<SelfSubjectReview>()),
+        ("authorization.k8s.io", "selfsubjectaccessreviews") => {
+            Some(of::<SelfSubjectAccessReview>())
+        }
+        ("authorization.k8s.io", "selfsubjectrulesreviews") => Some(of::<SelfSubjectRulesReview>()),
         (scale::GROUP, "scales") => Some(of::<Scale>()),
         ("rbac.authorization.k8s.io", "roles") => Some(of::<Role>()),
         ("rbac.authorization.k8s.io", "clusterroles") => Some(of::<ClusterRole>()),
@@ -203,6 +275,23 @@ fn mark_merged(list: &mut Value, key: &str) {
     list["x-kubernetes-patch-strategy"] = "merge".into();
     if !key.is_empty() {
         list["x-kubernetes-patch-merge-key"] = key.into();
+    }
+}
+
+/// Says which fields a field selector may name.
+fn name_selectable(schema: &mut Value, version: &Version) {
+    if !version.selectable.is_empty() {
+        let paths = version.selectable.iter();
+        let paths = paths.map(|path| json!({"fieldPath": path}));
+        schema[SELECTABLE] = paths.collect();
+    }
+}
+
+/// Writes a whole number without a point.
+fn whole(number: &mut Value) {
+    let float = number.as_f64().filter(|float| float.fract() == 0.0);
+    if let Some(Ok(whole)) = float.map(|float| format!("{float:.0}").parse::<i64>()) {
+        *number = whole.into();
     }
 }
 

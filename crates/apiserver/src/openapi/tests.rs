@@ -22,7 +22,7 @@ fn documents() -> Documents {
         },
     }))
     .unwrap();
-    Documents::new(&Registry::new(&[crd]).unwrap())
+    Documents::new(Arc::new(Registry::new(&[crd]).unwrap()))
 }
 
 async fn get(
@@ -46,7 +46,7 @@ async fn get(
 }
 
 fn json_of(documents: &Documents, group_version: &str) -> Value {
-    serde_json::from_slice(&documents.by_group_version[group_version].json).unwrap()
+    serde_json::from_slice(&documents.groups().by_group_version[group_version].json).unwrap()
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn what_a_client_has_is_not_sent_again() {
 async fn an_old_hash_leads_to_the_new_one() {
     let documents = documents();
     let (code, headers, _) = get(&documents, "/openapi/v3/api/v1", "hash=OLD", None).await;
-    let hash = &documents.by_group_version["api/v1"].hash;
+    let hash = &documents.groups().by_group_version["api/v1"].hash;
     assert_eq!(code, 301);
     assert_eq!(
         headers[header::LOCATION],
@@ -154,7 +154,7 @@ fn schemas_name_their_kinds_and_every_reference_leads_somewhere() {
         );
         assert!(schema["properties"]["metadata"].is_object(), "{schema}");
     }
-    for (group_version, document) in &documents.by_group_version {
+    for (group_version, document) in &documents.groups().by_group_version {
         let document: Value = serde_json::from_slice(&document.json).unwrap();
         for name in references(&document) {
             assert!(
@@ -198,4 +198,56 @@ fn references(value: &Value) -> Vec<String> {
         Value::Array(items) => items.iter().flat_map(references).collect(),
         _ => Vec::new(),
     }
+}
+
+#[tokio::test]
+async fn version_2_says_it_all_in_one_document() {
+    let documents = documents();
+    let (code, headers, document) = get(&documents, V2, "", None).await;
+    assert_eq!((code, &document["swagger"]), (200, &json!("2.0")));
+    let site = &document["definitions"]["dev.groma.v1alpha1.Site"];
+    assert_eq!(site["properties"]["metadata"]["$ref"], METADATA);
+    assert_eq!(site["x-kubernetes-group-version-kind"][0]["kind"], "Site");
+    let path = "/apis/groma.dev/v1alpha1/namespaces/{namespace}/sites/{name}";
+    let patch = &document["paths"][path]["patch"];
+    let named = |name: &str| {
+        let mut all = patch["parameters"].as_array().into_iter().flatten();
+        all.find(|it| it["name"] == name).cloned()
+    };
+    let validation = named("fieldValidation").expect("it may be asked for");
+    assert_eq!(
+        (&validation["in"], &validation["type"]),
+        (&json!("query"), &json!("string"))
+    );
+    assert!(named("body").is_some() && document["paths"]["/api/v1/namespaces"].is_object());
+    for name in references(&document) {
+        let name = name.trim_start_matches("#/definitions/");
+        assert!(document["definitions"][name].is_object(), "{name}");
+    }
+    let again = get(&documents, V2, "", Some(&headers[header::ETAG])).await;
+    assert_eq!(again.0, 304);
+}
+
+const METADATA: &str = "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
+#[tokio::test]
+async fn version_2_is_given_in_protobuf_to_those_who_ask() {
+    let documents = documents();
+    let accept = |accept: &'static str| {
+        let accept = HeaderValue::from_static(accept);
+        documents.answer(V2, "", &HeaderMap::from_iter([(header::ACCEPT, accept)]))
+    };
+    let asked = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let (head, body) = accept(asked).unwrap().into_parts();
+    assert_eq!(
+        head.headers[header::CONTENT_TYPE],
+        "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    );
+    let body = body.collect().await.unwrap().to_bytes();
+    // Field 1, three bytes long.
+    assert_eq!(&body[..5], b"\x0a\x032.0");
+    let has = |text: &[u8]| body.windows(text.len()).any(|window| window == text);
+    assert!(has(b"dev.groma.v1alpha1.Site") && has(METADATA.as_bytes()));
+    let refused = accept("text/html").err().map(|failure| failure.code);
+    assert_eq!(refused, Some(406));
 }

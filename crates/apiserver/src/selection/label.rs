@@ -34,18 +34,13 @@ impl LabelSelector {
         let mut parser = Parser { rest: text.trim() };
         let mut requirements = Vec::new();
         while !parser.rest.is_empty() {
-            requirements.push(parser.requirement().map_err(|why| refuse(text, &why))?);
+            requirements.push(parser.requirement().map_err(|why| refuse(&why))?);
             if requirements.len() > REQUIREMENTS_MAX {
-                return Err(refuse(
-                    text,
-                    &format!("at most {REQUIREMENTS_MAX} requirements"),
-                ));
+                return Err(refuse(&format!("at most {REQUIREMENTS_MAX} requirements")));
             }
             if !parser.rest.is_empty() && !parser.take(",") {
-                return Err(refuse(
-                    text,
-                    &format!("found '{}', expected: ',' or the end", parser.rest),
-                ));
+                let found = parser.token();
+                return Err(format!("found '{found}', expected: ',' or 'end of string'"));
             }
         }
         Ok(Self(requirements))
@@ -122,8 +117,8 @@ impl Test {
     }
 }
 
-fn refuse(text: &str, why: &str) -> String {
-    format!("unable to parse requirement: '{text}': {why}")
+fn refuse(why: &str) -> String {
+    format!("unable to parse requirement: {why}")
 }
 
 /// Consumes the text from the left.
@@ -210,6 +205,14 @@ impl Parser<'_> {
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest.trim_start();
         word
+    }
+
+    /// What comes next, for a message.
+    fn token(&mut self) -> String {
+        match self.word() {
+            "" => self.rest.chars().take(1).collect(),
+            word => word.to_owned(),
+        }
     }
 
     fn take(&mut self, token: &str) -> bool {

@@ -93,7 +93,11 @@ impl Column {
         };
         let mut column = Self::new(&definition.name, &definition.type_, content);
         column.format = definition.format.clone().unwrap_or_default();
-        column.description = definition.description.clone().unwrap_or_default();
+        let path = &definition.json_path;
+        let given = definition.description.clone().filter(|it| !it.is_empty());
+        column.description = given.unwrap_or_else(|| {
+            format!("Custom resource definition column (in JSONPath format): {path}")
+        });
         column.priority = definition.priority.unwrap_or_default();
         column
     }

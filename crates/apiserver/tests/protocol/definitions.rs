@@ -133,7 +133,26 @@ async fn what_is_no_definition_is_refused_by_field() {
             json!({"strategy": "Magic"}),
             "spec.conversion.strategy",
         ),
-        ("/spec/versions/0/schema", schema, "spec.versions"),
+        (
+            "/spec/versions/0/schema",
+            schema,
+            "spec.validation.openAPIV3Schema.$ref",
+        ),
+        (
+            "/spec/versions/0/name",
+            json!("1v"),
+            "spec.versions[0].name",
+        ),
+        (
+            "/spec/names/shortNames",
+            json!(["A"]),
+            "spec.names.shortNames[0]",
+        ),
+        (
+            "/spec/versions/0/deprecationWarning",
+            json!("old"),
+            "spec.versions[0].deprecationWarning",
+        ),
         ("/spec/scope", json!("Global"), "spec.scope"),
         ("/spec/names/kind", json!("No Kind"), "spec.names.kind"),
     ];
@@ -154,11 +173,14 @@ async fn what_is_no_definition_is_refused_by_field() {
     let mut built_in = definition(3);
     built_in["metadata"]["name"] = "leases.coordination.k8s.io".into();
     built_in["spec"]["group"] = "coordination.k8s.io".into();
+    let approval = "api-approved.kubernetes.io";
+    assert_eq!(api.call("POST", DEFINITIONS, &built_in).await.code, 422);
+    built_in["metadata"]["annotations"][approval] = "unapproved, a test".into();
     built_in["spec"]["names"] = json!({"plural": "leases", "kind": "Other"});
     let made = api.call("POST", DEFINITIONS, &built_in).await;
     assert_eq!(
         made.body["status"]["conditions"][0]["reason"],
-        "NamesConflict"
+        "PluralConflict"
     );
     let leases = api.get("/apis/coordination.k8s.io/v1/leases").await;
     assert_eq!(leases.body["kind"], "LeaseList", "what is built in stays");
@@ -169,7 +191,7 @@ async fn what_is_no_definition_is_refused_by_field() {
     let made = api.call("POST", DEFINITIONS, &other).await;
     assert_eq!(
         made.body["status"]["conditions"][0]["reason"],
-        "NamesConflict"
+        "ListKindConflict"
     );
     assert_eq!(
         api.get("/apis/tools.example.org/v1/namespaces/default/things")
@@ -177,6 +199,110 @@ async fn what_is_no_definition_is_refused_by_field() {
             .code,
         404
     );
+}
+
+#[tokio::test]
+async fn who_did_not_get_a_name_gets_it_when_the_other_goes() {
+    let api = Api::new();
+    api.call("POST", DEFINITIONS, &definition(3)).await;
+    let mut other = definition(3);
+    other["metadata"]["name"] = "things.tools.example.org".into();
+    other["spec"]["names"]["plural"] = "things".into();
+    api.call("POST", DEFINITIONS, &other).await;
+    let (things, own) = (
+        "/apis/tools.example.org/v1/namespaces/default/things",
+        format!("{DEFINITIONS}/things.tools.example.org"),
+    );
+    assert_eq!(api.get(things).await.code, 404);
+    let path = format!("{DEFINITIONS}/gadgets.tools.example.org");
+    api.call("DELETE", &path, &Value::Null).await;
+    assert_eq!(api.get(things).await.code, 200);
+    let served = api.get(&own).await.body;
+    assert_eq!(served["status"]["acceptedNames"]["kind"], "Gadget");
+    let back = api.call("POST", DEFINITIONS, &definition(3)).await;
+    assert_eq!(back.code, 201);
+    assert_eq!(api.get(GADGETS).await.code, 404, "now its names are taken");
+}
+
+#[tokio::test]
+async fn the_best_version_comes_first_and_a_deprecated_one_says_so() {
+    let api = Api::new();
+    let mut many = definition(3);
+    let version = |name: &str| {
+        let mut version = many["spec"]["versions"][0].clone();
+        version["name"] = name.into();
+        version["storage"] = (name == "v1").into();
+        version["deprecated"] = (name == "v1beta1").into();
+        version
+    };
+    let versions = ["v1beta1", "v1", "v2alpha1"].map(version);
+    many["spec"]["versions"] = json!(versions);
+    let made = api.call("POST", DEFINITIONS, &many).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let group = api.get("/apis/tools.example.org").await.body;
+    let listed = group["versions"].as_array().expect("versions");
+    let listed: Vec<_> = listed.iter().map(|it| &it["version"]).collect();
+    assert_eq!(listed, ["v1", "v1beta1", "v2alpha1"]);
+    assert_eq!(group["preferredVersion"]["version"], "v1");
+    let old = "/apis/tools.example.org/v1beta1/namespaces/default/gadgets";
+    let warning = r#"299 - "tools.example.org/v1beta1 Gadget is deprecated; use tools.example.org/v1 Gadget""#;
+    assert_eq!(api.get(old).await.warnings, [warning]);
+    let missing = api.get(&format!("{old}/none")).await;
+    assert_eq!((missing.code, missing.warnings.len()), (404, 1));
+    assert!(api.get(GADGETS).await.warnings.is_empty());
+}
+
+#[tokio::test]
+async fn a_version_goes_only_after_nothing_is_stored_in_it() {
+    let api = Api::new();
+    let mut two = definition(3);
+    let first = two["spec"]["versions"][0].clone();
+    let mut second = first.clone();
+    (second["name"], second["storage"]) = ("v2".into(), false.into());
+    two["spec"]["versions"] = json!([first, second]);
+    api.call("POST", DEFINITIONS, &two).await;
+    let path = format!("{DEFINITIONS}/gadgets.tools.example.org");
+    second["storage"] = true.into();
+    let only = json!({"spec": {"versions": [second]}});
+    let refused = api.call("PATCH", &path, &only).await;
+    assert_eq!(refused.code, 422);
+    let causes = &refused.body["details"]["causes"];
+    assert_eq!(causes[0]["field"], "status.storedVersions[0]");
+    let mut old = two["spec"]["versions"][0].clone();
+    old["storage"] = false.into();
+    let moved = json!({"spec": {"versions": [second, old]}});
+    assert_eq!(api.call("PATCH", &path, &moved).await.code, 200);
+    let migrated = json!({"status": {"storedVersions": ["v2"], "conditions": [
+        {"type": "Migrated", "status": "True", "reason": "Done", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+    ]}});
+    let status = format!("{path}/status");
+    let said = api.call("PATCH", &status, &migrated).await.body;
+    assert_eq!(said["status"]["storedVersions"], json!(["v2"]));
+    let kinds = said["status"]["conditions"].as_array().expect("a list");
+    let kinds: Vec<_> = kinds.iter().map(|it| &it["type"]).collect();
+    assert_eq!(kinds, ["Migrated", "NamesAccepted", "Established"]);
+    let last = api.call("PATCH", &path, &only).await;
+    assert_eq!(last.code, 200, "{}", last.body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_of_a_version_that_goes_ends() {
+    let api = Api::new();
+    let mut two = definition(3);
+    let mut other = two["spec"]["versions"][0].clone();
+    (other["name"], other["storage"]) = ("v2".into(), false.into());
+    let versions = two["spec"]["versions"].as_array_mut().expect("a list");
+    versions.push(other);
+    api.call("POST", DEFINITIONS, &two).await;
+    let started = std::time::Instant::now();
+    let path = "/apis/tools.example.org/v2/gadgets?watch=true&resourceVersion=0";
+    let (lines, _) = tokio::join!(api.watch(path), async {
+        let path = format!("{DEFINITIONS}/gadgets.tools.example.org");
+        let only = json!({"spec": {"versions": [definition(3)["spec"]["versions"][0]]}});
+        api.call("PATCH", &path, &only).await
+    });
+    assert!(lines.is_empty() && started.elapsed().as_secs() < 60);
+    assert_eq!(api.get(path).await.code, 404);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod definitions;
 mod hook;
 mod policy;
 mod restart;
+mod reviews;
 mod scale;
 mod watch;
 mod write;

@@ -22,9 +22,9 @@ async fn send(pair: &Pair, method: &str, path: &str, content_type: &str, body: &
         path,
         content_type,
         body: if body.is_null() {
-            String::new()
+            Vec::new()
         } else {
-            body.to_string()
+            body.to_string().into_bytes()
         },
     };
     pair.compare(&step).await;

@@ -6,8 +6,11 @@
 mod admission;
 mod apply;
 mod built_ins;
+mod definitions;
+mod documents;
 #[path = "../../../apiserver/tests/protocol/hook.rs"]
 mod hook;
 mod pair;
 mod protobuf;
+mod reading;
 mod scale;

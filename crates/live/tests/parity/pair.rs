@@ -14,7 +14,14 @@ use serde_json::{Value, json};
 
 /// What is different by its nature; so are the order of managers, which follows from their times,
 /// and that of conflicts, which kube-apiserver gathers from a map.
-const HIDDEN: [&str; 4] = ["creationTimestamp", "resourceVersion", "time", "uid"];
+const HIDDEN: [&str; 6] = [
+    "continue",
+    "creationTimestamp",
+    "lastTransitionTime",
+    "resourceVersion",
+    "time",
+    "uid",
+];
 
 /// A real server and ours.
 pub struct Pair {
@@ -125,7 +132,7 @@ impl Pair {
             method: "POST",
             path,
             content_type: "application/json",
-            body: body.to_string(),
+            body: body.to_string().into_bytes(),
         };
         self.until_step(&step, |code, _| code >= 400).await;
     }
@@ -133,6 +140,37 @@ impl Pair {
     /// Sends a request to both and notes what differs in their answers.
     pub async fn compare(&self, step: &Step<'_>) {
         let (real, ours) = (ask(&self.real, step).await, ask(&self.ours, step).await);
+        self.note(step, real, ours);
+    }
+
+    /// Sends a request to both, whatever they answer.
+    pub async fn both(&self, method: &str, path: &str, body: &Value) {
+        let step = Step {
+            method,
+            path,
+            content_type: "application/json",
+            body: body.to_string().into_bytes(),
+        };
+        for client in [&self.real, &self.ours] {
+            ask(client, &step).await;
+        }
+    }
+
+    /// Reads in another form from both and notes what differs.
+    pub async fn compare_as(&self, accept: &str, path: &str) {
+        let step = Step {
+            method: "GET",
+            path,
+            content_type: "",
+            body: Vec::new(),
+        };
+        let real = ask_as(&self.real, &step, accept).await;
+        let ours = ask_as(&self.ours, &step, accept).await;
+        let plain = |(code, said)| (code, undescribed(said));
+        self.note(&step, plain(real), plain(ours));
+    }
+
+    fn note(&self, step: &Step<'_>, real: (u16, Value), ours: (u16, Value)) {
         let (expected, found) = (hidden(real.1), hidden(ours.1));
         if (real.0, &expected) != (ours.0, &found) {
             let difference = format!(
@@ -142,6 +180,36 @@ impl Pair {
                 String::from_utf8_lossy(&step.body),
                 real.0,
                 ours.0
+            );
+            self.differences.lock().expect("no panic").push(difference);
+        }
+    }
+
+    /// Compares one part of what both answer at a path, once the real server has it.
+    pub async fn compare_part(&mut self, path: &str, pointer: &str) {
+        self.until(path, |_, said| said.pointer(pointer).is_some())
+            .await;
+        let step = Step {
+            method: "GET",
+            path,
+            content_type: "",
+            body: Vec::new(),
+        };
+        let (real, ours) = (ask(&self.real, &step).await, ask(&self.ours, &step).await);
+        let part = |said: &Value| {
+            let part = said.pointer(pointer).cloned();
+            part.map(undescribed).map(hidden)
+        };
+        let (expected, found) = (part(&real.1), part(&ours.1));
+        if expected != found {
+            let shown =
+                |part: Option<Value>| part.map_or("nothing".to_owned(), |it| format!("{it:#}"));
+            let difference = format!(
+                "GET {path} {pointer}\nkube-apiserver {}: {}\ngroma {}: {}",
+                real.0,
+                shown(expected),
+                ours.0,
+                shown(found)
             );
             self.differences.lock().expect("no panic").push(difference);
         }
@@ -161,11 +229,15 @@ impl Pair {
 
 /// The code and the document of an answer; 0 if there is none.
 pub async fn ask(client: &Client, step: &Step<'_>) -> (u16, Value) {
+    ask_as(client, step, "application/json").await
+}
+
+async fn ask_as(client: &Client, step: &Step<'_>, accept: &str) -> (u16, Value) {
     let mut request = Request::builder().method(step.method).uri(step.path);
     if !step.content_type.is_empty() {
         request = request.header("content-type", step.content_type);
     }
-    let request = request.header("accept", "application/json");
+    let request = request.header("accept", accept);
     let request = request.header("user-agent", "parity/1");
     let request = request
         .body(Body::from(step.body.clone()))
@@ -187,13 +259,31 @@ pub async fn ask(client: &Client, step: &Step<'_>) -> (u16, Value) {
     )
 }
 
+/// The schema without the words that explain it.
+fn undescribed(mut schema: Value) -> Value {
+    match &mut schema {
+        Value::Object(fields) => {
+            fields.retain(|name, content| name != "description" || !content.is_string());
+            let all = fields.values_mut();
+            all.for_each(|field| *field = undescribed(field.take()));
+        }
+        Value::Array(list) => {
+            list.iter_mut()
+                .for_each(|item| *item = undescribed(item.take()));
+        }
+        _ => {}
+    }
+    schema
+}
+
 /// The document without what is different by its nature, or is there and says nothing.
 pub fn hidden(mut value: Value) -> Value {
     match &mut value {
         Value::Object(fields) => {
-            // Some of Go's types write down that they have no status.
+            // Some of Go's types write down that they have no status, and there may be no more pages or details.
             let says = |name: &str, field: &Value| match name {
-                "status" => *field != json!({}),
+                "status" | "details" => *field != json!({}),
+                "continue" => *field != "",
                 _ => !field.is_null(),
             };
             fields.retain(|name, field| says(name, field));

@@ -60,8 +60,8 @@ fn scale(fields: &Value) -> Value {
 
 async fn send(pair: &Pair, (method, content_type): (&str, &str), path: &str, body: &Value) {
     let body = match body {
-        Value::Null => String::new(),
-        body => body.to_string(),
+        Value::Null => Vec::new(),
+        body => body.to_string().into_bytes(),
     };
     let path = match path.starts_with('/') && !path.starts_with("/apis") {
         true => format!("{GEARS}{path}"),
@@ -71,7 +71,7 @@ async fn send(pair: &Pair, (method, content_type): (&str, &str), path: &str, bod
         method,
         path: &path,
         content_type,
-        body: body.into_bytes(),
+        body,
     };
     pair.compare(&step).await;
 }

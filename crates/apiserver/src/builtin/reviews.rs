@@ -1,0 +1,32 @@
+//! What clients ask about themselves: who they are and what they may do. A review is answered and never kept; the answers
+//! are in [`crate::review`].
+
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::authorization::v1::{SelfSubjectAccessReview, SelfSubjectRulesReview};
+
+use super::{Builtin, typed};
+use crate::ownership::Shape;
+use crate::resource::{Resource, Typed};
+use crate::review::{ACCESS, AUTHENTICATION, AUTHORIZATION, RULES, SELF};
+
+pub(super) fn resources() -> [Resource; 3] {
+    [
+        review(AUTHENTICATION, SELF, typed::<SelfSubjectReview>),
+        review(AUTHORIZATION, ACCESS, typed::<SelfSubjectAccessReview>),
+        review(AUTHORIZATION, RULES, typed::<SelfSubjectRulesReview>),
+    ]
+}
+
+fn review(
+    group: &'static str,
+    (plural, kind): (&'static str, &'static str),
+    typed: Typed,
+) -> Resource {
+    let mut builtin = Builtin::core(plural, kind, &[], typed);
+    builtin.group = group;
+    builtin.namespaced = false;
+    builtin.shape = Shape::object([("spec", Shape::Unknown), ("status", Shape::Unknown)]);
+    builtin.traits.blank = &["spec", "status"];
+    builtin.traits.asked_only = true;
+    builtin.resource()
+}

@@ -1,0 +1,31 @@
+//! Answering a review: read like an object that is created, and never kept.
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+
+use super::{Writing, warn};
+use crate::body::{self, Body};
+use crate::convert::Known;
+use crate::failure::Failure;
+use crate::render::Render;
+use crate::review;
+
+impl Writing<'_> {
+    /// Answers what the author asks about himself.
+    pub(super) fn review(
+        &self,
+        render: &Render,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<Response<Body>, Failure> {
+        let (value, mut warnings) = self.decode(headers, body)?;
+        let known = Known::default();
+        let draft = self.frame(&known).draft(value)?;
+        warnings.extend(draft.warnings);
+        let mut answer = draft.value;
+        answer["status"] = review::status(self.server, self.author, self.request, &answer)?;
+        let mut response = body::json(201, body::text(&answer, render.pretty));
+        warn(&mut response, &warnings);
+        Ok(response)
+    }
+}

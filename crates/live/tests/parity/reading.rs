@@ -1,0 +1,127 @@
+//! Reading: lists, pages, selectors, metadata alone, tables, reviews of oneself, and what cannot be read.
+//!
+//! On purpose otherwise: items of lists of built-in kinds carry their kind, empty `continue` and `details` are left out, what
+//! is no number or no token of ours is refused in words of our own.
+
+use serde_json::{Value, json};
+
+use crate::pair::{Pair, Step};
+
+const CUPS: &str = "/apis/example.com/v1/namespaces/default/cups";
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1";
+const ONE: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+async fn get(pair: &Pair, path: &str) {
+    pair.compare_as("application/json", path).await;
+}
+
+async fn post(pair: &Pair, path: &str, body: &Value) {
+    let step = Step {
+        method: "POST",
+        path,
+        content_type: "application/json",
+        body: body.to_string().into_bytes(),
+    };
+    pair.compare(&step).await;
+}
+
+async fn with_cups() -> Option<Pair> {
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "cups.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "cups", "singular": "cup", "kind": "Cup", "listKind": "CupList"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "selectableFields": [{"jsonPath": ".size"}],
+                "additionalPrinterColumns": [
+                    {"name": "Size", "type": "integer", "jsonPath": ".size", "description": "how large"},
+                    {"name": "Word", "type": "string", "jsonPath": ".word", "priority": 1},
+                ],
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                    "size": {"type": "integer"}, "word": {"type": "string"},
+                }}},
+            }],
+        },
+    });
+    let pair = Pair::new(&[definition]).await?;
+    for (name, labels) in [
+        ("a", json!({"app": "x", "tier": "front"})),
+        ("b", json!({"app": "y"})),
+        ("c", json!({"app": "x"})),
+        ("d", json!({})),
+    ] {
+        let cup = json!({"apiVersion": "example.com/v1", "kind": "Cup",
+            "metadata": {"name": name, "labels": labels}, "size": name.len(), "word": name});
+        post(&pair, CUPS, &cup).await;
+    }
+    Some(pair)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_and_selectors_answer_alike() {
+    let Some(pair) = with_cups().await else {
+        return;
+    };
+    for selector in [
+        "app=x",
+        "app==x,tier",
+        "app%20in%20(x,y)",
+        "app%20notin%20(x),app",
+        "!tier,app",
+        "app!=x,app",
+        "tier%20in%20(front,back)",
+        "app%20in%20()",
+        "app%3Dx%3Dy",
+        "a%20b",
+    ] {
+        get(&pair, &format!("{CUPS}?labelSelector={selector}")).await;
+    }
+    for query in [
+        "fieldSelector=metadata.name%3Da",
+        "fieldSelector=metadata.name!%3Da,metadata.namespace%3Ddefault&labelSelector=app",
+        "fieldSelector=size%3D1",
+        "fieldSelector=word%3Da",
+        "labelSelector=app&limit=2",
+        "labelSelector=app&resourceVersion=0",
+        "resourceVersionMatch=Exact",
+        "resourceVersionMatch=Exact&resourceVersion=0",
+        "sendInitialEvents=true",
+        "watch=true&sendInitialEvents=true",
+        "watch=true&resourceVersionMatch=NotOlderThan&resourceVersion=1",
+    ] {
+        get(&pair, &format!("{CUPS}?{query}")).await;
+    }
+    pair.compare_as(METADATA, &format!("{CUPS}?labelSelector=app"))
+        .await;
+    pair.compare_as(ONE, &format!("{CUPS}/a")).await;
+    for include in ["None", "Object"] {
+        let path = format!("{CUPS}?labelSelector=app&includeObject={include}");
+        pair.compare_as(TABLE, &path).await;
+    }
+    pair.compare_as(TABLE, &format!("{CUPS}/a")).await;
+    for path in ["/a", "/none"] {
+        get(&pair, &format!("{CUPS}{path}")).await;
+    }
+    pair.finish();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reviews_of_oneself_answer_alike() {
+    let Some(pair) = Pair::new(&[]).await else {
+        return;
+    };
+    let access = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let asked = json!({"resourceAttributes": {"verb": "get", "resource": "secrets", "namespace": "default"}});
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": asked});
+    post(&pair, access, &review).await;
+    get(&pair, access).await;
+    get(
+        &pair,
+        "/apis/authorization.k8s.io/v1/namespaces/default/nothing",
+    )
+    .await;
+    pair.finish();
+}
