@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::convert::Known;
 use crate::metadata::ANNOTATION_BYTES_MAX;
@@ -141,6 +141,7 @@ pub(crate) fn updated(
     writer: Writer,
     now: &str,
 ) -> Result<Managers, String> {
+    let managers = adapted(forms, managers);
     let (mut managers, seen) = match taken(forms, old, new, managers, None)? {
         Ok(taken) => taken,
         Err(_) => return Err("nobody who updates can be in conflict".to_owned()),
@@ -235,7 +236,7 @@ fn merged(
     managers: Managers,
     apply: &Apply,
 ) -> Result<(Value, Managers), Refused> {
-    let mut managers = managers;
+    let mut managers = adapted(forms, managers);
     let Apply {
         writer, force, now, ..
     } = apply;
@@ -273,6 +274,22 @@ fn merged(
         managers.put(own);
     }
     Ok((object, managers))
+}
+
+/// Who owns what in the form that the kind has today. What was owned in parts and is one now belongs to all of them; what
+/// was one and has parts now stays as it was written down, as in Kubernetes.
+fn adapted(forms: Forms<'_>, mut managers: Managers) -> Managers {
+    for manager in &mut managers.0 {
+        let mut versions = forms.resource.versions.iter();
+        let own = &manager.writer.api_version;
+        let version = versions.find(|it| forms.resource.api_version(&it.name) == *own);
+        if let Some(version) = version
+            && walk::is_outgrown(&version.shape, &manager.fields)
+        {
+            manager.fields = walk::adapted(&version.shape, &manager.fields);
+        }
+    }
+    managers
 }
 
 type Taken = Result<(Managers, Differences), Vec<Conflict>>;
@@ -399,6 +416,38 @@ fn in_version(
         forms.version,
     );
     Ok(forms.known.convert(forms.resource, versions, &changed))
+}
+
+/// Whether two states differ at most in when their managers wrote last. A value that the server completes (`2.0`) looks
+/// changed to who applies it, and is not.
+pub(crate) fn is_same_but_for_times(new: &Value, old: &Value) -> bool {
+    let whole = Map::new();
+    let (new_fields, old_fields) = (
+        new.as_object().unwrap_or(&whole),
+        old.as_object().unwrap_or(&whole),
+    );
+    let managers = |value: &Value| meta(value).get(FIELD).and_then(Value::as_array).cloned();
+    let (news, olds) = (
+        managers(new).unwrap_or_default(),
+        managers(old).unwrap_or_default(),
+    );
+    let same_manager = |one: &Value, other: &Value| match (one.as_object(), other.as_object()) {
+        (Some(one), Some(other)) => is_same_but(one, other, "time"),
+        _ => one == other,
+    };
+    is_same_but(new_fields, old_fields, "metadata")
+        && is_same_but(meta(new), meta(old), FIELD)
+        && news.len() == olds.len()
+        && news
+            .iter()
+            .all(|new| olds.iter().any(|old| same_manager(new, old)))
+}
+
+fn is_same_but(one: &Map<String, Value>, other: &Map<String, Value>, field: &str) -> bool {
+    let rest = |fields: &Map<String, Value>| fields.len() - usize::from(fields.contains_key(field));
+    let mut all = one.iter();
+    rest(one) == rest(other)
+        && all.all(|(name, content)| name == field || other.get(name) == Some(content))
 }
 
 /// What nobody owns: who an object is, and what only the server writes.

@@ -110,8 +110,8 @@ impl Frame<'_> {
     /// The next state of an object, from its draft.
     pub(crate) fn replace(&self, mut draft: Value, old: &Object) -> Result<Value, Failure> {
         self.count_generation(&mut draft, &old.value);
-        if draft == old.value {
-            return Ok(draft);
+        if draft == old.value || ownership::is_same_but_for_times(&draft, &old.value) {
+            return Ok(old.value.clone());
         }
         self.checked(draft, Some(old))
     }

@@ -284,6 +284,33 @@ pub(super) fn with_named(shape: &Shape, set: &FieldSet) -> FieldSet {
     all
 }
 
+/// Whether a set names parts of what is owned as a whole: the kind was of another form when it was written down.
+pub(super) fn is_outgrown(shape: &Shape, set: &FieldSet) -> bool {
+    set.iter()
+        .any(|(element, node)| match shape.behind(element).0 {
+            Shape::Leaf => !node.below.is_empty(),
+            Shape::Unknown => false,
+            behind => is_outgrown(behind, &node.below),
+        })
+}
+
+/// The set as it would have been written for this shape: who owned parts of what is owned as a whole now owns all of it.
+pub(super) fn adapted(shape: &Shape, set: &FieldSet) -> FieldSet {
+    let mut all = FieldSet::default();
+    for (element, node) in set.iter() {
+        let node = match shape.behind(element).0 {
+            Shape::Leaf if !node.below.is_empty() => Node::member(),
+            Shape::Leaf | Shape::Unknown => node.clone(),
+            behind => Node {
+                member: node.member,
+                below: adapted(behind, &node.below),
+            },
+        };
+        all.put(element.clone(), node);
+    }
+    all
+}
+
 /// The items of a list by their elements.
 fn grouped<'v>(
     form: Form<'_>,

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::definitions::{DEFINITIONS, GADGETS, definition};
 use crate::{Answer, Api, MAPS, WIDGETS, map, widget};
 
 async fn apply(api: &Api, path: &str, query: &str, config: &str) -> Answer {
@@ -82,6 +83,51 @@ async fn what_another_owns_is_a_conflict_that_names_him() {
         json!(["hand", "Update", null, {"f:data": {}}]),
     ];
     assert_eq!(owners(&forced), expected);
+}
+
+#[tokio::test]
+async fn who_applies_what_the_server_completes_writes_it_once() {
+    let api = Api::new();
+    let config = "apiVersion: example.com/v1\nkind: Widget\nspec: {host: a, size: 2.0}\n";
+    let path = format!("{WIDGETS}/w");
+    let first = apply(&api, &path, "fieldManager=ops", config).await;
+    assert_eq!(first.body["spec"]["size"], 2, "{}", first.body);
+    let again = apply(&api, &path, "fieldManager=ops", config).await;
+    assert_eq!(again.body, first.body);
+}
+
+#[tokio::test]
+async fn ownership_follows_the_form_of_a_kind() {
+    let api = Api::new();
+    let definition = |map_type: &str| {
+        let mut definition = definition(3);
+        let labels = json!({"type": "object", "additionalProperties": {"type": "string"}, "x-kubernetes-map-type": map_type});
+        let schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        schema["properties"]["spec"]["properties"]["labels"] = labels;
+        definition
+    };
+    api.call("POST", DEFINITIONS, &definition("granular")).await;
+    let path = format!("{GADGETS}/g");
+    let config = |label: &str| {
+        format!(
+            "apiVersion: tools.example.org/v1\nkind: Gadget\nspec: {{labels: {{{label}: x}}}}\n"
+        )
+    };
+    for (who, label) in [("one", "a"), ("two", "b")] {
+        let query = format!("fieldManager={who}");
+        let applied = apply(&api, &path, &query, &config(label)).await;
+        assert!(applied.code < 300, "{}", applied.body);
+    }
+    let at = format!("{DEFINITIONS}/gadgets.tools.example.org");
+    let versions = &definition("atomic")["spec"]["versions"];
+    let changed = json!({"spec": {"versions": versions}});
+    assert_eq!(api.call("PATCH", &at, &changed).await.code, 200);
+    let refused = apply(&api, &path, "fieldManager=one", &config("a")).await;
+    assert_eq!(refused.code, 409, "the map belongs to both as a whole");
+    let size = json!({"spec": {"size": 1}});
+    let patched = api.call("PATCH", &path, &size).await;
+    let whole = json!({"f:spec": {"f:labels": {}}});
+    assert_eq!(owners(&patched)[0][3], whole, "{}", patched.body);
 }
 
 #[tokio::test]
