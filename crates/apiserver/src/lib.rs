@@ -19,6 +19,7 @@ mod direct;
 mod discovery;
 pub mod door;
 mod engine;
+mod expression;
 mod failure;
 mod history;
 mod hooks;

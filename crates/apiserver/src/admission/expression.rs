@@ -8,6 +8,8 @@ use kube::core::cel::cel::objects::{Key, Map};
 use kube::core::cel::cel::{self, Context, ExecutionError, Program};
 use serde_json::Value;
 
+use crate::expression::{self, Size};
+
 /// What an expression may name.
 const VARIABLES: [&str; 6] = [
     "object",
@@ -23,7 +25,7 @@ const AUTHORIZER: [&str; 2] = ["authorizer", "authorizer.requestResource"];
 /// An expression, compiled when it is first needed.
 pub(crate) struct Expression {
     text: String,
-    program: OnceLock<Result<Program, String>>,
+    program: OnceLock<Result<(Program, Size), String>>,
 }
 
 /// What the names in expressions stand for.
@@ -50,7 +52,7 @@ impl Expression {
         self.program().map(|_| ())
     }
 
-    fn program(&self) -> Result<&Program, String> {
+    fn program(&self) -> Result<&(Program, Size), String> {
         let program = self.program.get_or_init(|| compiled(&self.text));
         program.as_ref().map_err(Clone::clone)
     }
@@ -62,7 +64,8 @@ impl Expression {
     }
 
     fn evaluated(&self, names: &Names) -> Result<cel::Value, String> {
-        let value = self.program()?.execute(&names.context);
+        let (program, size) = self.program()?;
+        let value = size.evaluate(|| program.execute(&names.context));
         value.map_err(|error| names.explained(&error))
     }
 
@@ -91,8 +94,9 @@ impl Expression {
     }
 }
 
-fn compiled(text: &str) -> Result<Program, String> {
-    let program = Program::compile(text);
+fn compiled(text: &str) -> Result<(Program, Size), String> {
+    let size = Size::of(text)?;
+    let program = expression::parse(|| Program::compile(text));
     let program = program.map_err(|error| format!("compilation failed: {error}"))?;
     let references = program.references();
     for name in references.variables() {
@@ -107,7 +111,7 @@ fn compiled(text: &str) -> Result<Program, String> {
         }
     }
     drop(references);
-    Ok(program)
+    Ok((program, size))
 }
 
 impl Names {

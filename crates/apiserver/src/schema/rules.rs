@@ -9,12 +9,13 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSche
 use kube::core::cel::{CompiledSchema, ValidationError, Validator, compile_schema};
 use serde_json::Value;
 
+use crate::expression::{self, Size};
 use crate::failure::Cause;
 use crate::schema::prune::join;
 use crate::schema::{Kind, List, PROBLEMS_MAX, Schema};
 
 /// The rules of one node.
-pub(super) struct Rules(CompiledSchema);
+pub(super) struct Rules(CompiledSchema, Size);
 
 thread_local! {
     /// Registering the functions of CEL takes longer than most rules.
@@ -31,6 +32,14 @@ impl Rules {
         {
             return Ok(None);
         }
+        let mut size = Size::Small;
+        for rule in props.x_kubernetes_validations.iter().flatten() {
+            for text in [Some(&rule.rule), rule.message_expression.as_ref()] {
+                let given = text.map_or(Ok(Size::Small), |text| Size::of(text));
+                let given = given.map_err(|why| format!("{path}.x-kubernetes-validations: {why}"));
+                size = size.max(given?);
+            }
+        }
         let mut schema = serde_json::to_value(props).map_err(|error| format!("{path}: {error}"))?;
         for part in schema
             .as_object_mut()
@@ -39,10 +48,10 @@ impl Rules {
         {
             strip(part, 0);
         }
-        let compiled = compile_schema(&schema);
+        let compiled = expression::parse(|| compile_schema(&schema));
         match compiled.compilation_errors().first() {
             Some(error) => Err(format!("{path}.x-kubernetes-validations: {error}")),
-            None => Ok(Some(Self(compiled))),
+            None => Ok(Some(Self(compiled, size))),
         }
     }
 }
@@ -123,7 +132,9 @@ fn counterpart<'a>(list: &List, item: &Value, old: &'a Value) -> Option<&'a Valu
 fn evaluate(rules: &Rules, value: &Value, old: Option<&Value>) -> Vec<ValidationError> {
     VALIDATOR.with(|validator| {
         let validator = validator.get_or_init(Validator::new);
-        let result = validator.validate_compiled(&rules.0, value, old);
+        let result = rules
+            .1
+            .evaluate(|| validator.validate_compiled(&rules.0, value, old));
         result
             .err()
             .map(|errors| errors.into_vec())

@@ -1,0 +1,73 @@
+//! How long and how nested an expression in CEL may be, and room on the stack for those who parse and evaluate it: they
+//! recurse.
+
+/// What makes an expression one of others. What is written with two of them counts twice.
+const OPERATORS: &str = "!-+*/%?:.&|<>=([{";
+/// Longest expression.
+const CHARS_MAX: usize = 8_192;
+/// Most brackets around one part, in any expression and in a small one.
+const NESTING_MAX: usize = 32;
+const NESTING_SMALL: usize = 8;
+/// Most operators, which may follow each other and then nest, too.
+const OPERATORS_MAX: usize = 256;
+const OPERATORS_SMALL: usize = 16;
+/// Room to parse any of them: their parser takes about 64 KiB for each bracket.
+const PARSER_BYTES: usize = 32 * 1024 * 1024;
+/// Room to evaluate any of them, about 40 KiB for each operator; for small ones there is enough.
+const EVALUATION_BYTES: usize = 16 * 1024 * 1024;
+
+/// How much room an expression needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Size {
+    Small,
+    Large,
+}
+
+impl Size {
+    /// That of an expression, if it can be parsed and evaluated at all.
+    pub(crate) fn of(text: &str) -> Result<Self, String> {
+        let chars = text.chars().count();
+        if chars > CHARS_MAX {
+            return Err(format!(
+                "expression of {chars} characters, at most {CHARS_MAX} are evaluated"
+            ));
+        }
+        let (mut depth, mut nesting, mut operators) = (0_usize, 0, 0_usize);
+        for letter in text.chars() {
+            match letter {
+                '(' | '[' | '{' => depth += 1,
+                ')' | ']' | '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            operators += usize::from(OPERATORS.contains(letter));
+            nesting = nesting.max(depth);
+        }
+        if nesting > NESTING_MAX {
+            return Err(format!(
+                "expression nested {nesting} deep, at most {NESTING_MAX} is evaluated"
+            ));
+        }
+        if operators > OPERATORS_MAX {
+            return Err(format!(
+                "expression of {operators} operators, at most {OPERATORS_MAX} are evaluated"
+            ));
+        }
+        match nesting > NESTING_SMALL || operators > OPERATORS_SMALL {
+            true => Ok(Self::Large),
+            false => Ok(Self::Small),
+        }
+    }
+
+    /// Evaluates an expression of that size.
+    pub(crate) fn evaluate<T>(self, evaluate: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Small => evaluate(),
+            Self::Large => stacker::grow(EVALUATION_BYTES, evaluate),
+        }
+    }
+}
+
+/// Parses expressions.
+pub(crate) fn parse<T>(parse: impl FnOnce() -> T) -> T {
+    stacker::grow(PARSER_BYTES, parse)
+}
