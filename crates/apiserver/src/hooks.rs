@@ -30,7 +30,9 @@ impl Server {
     /// # Errors
     /// 410 when the kept history does not reach back that far.
     pub fn events_since(&self, revision: u64) -> Result<Vec<Arc<Event>>, Failure> {
-        Ok(self.state().history.since(revision)?.cloned().collect())
+        let state = self.state();
+        let kept = state.history.since(revision)?;
+        Ok(kept.map(|kept| Arc::new(kept.event())).collect())
     }
 
     /// Forgets the history and closes every watch: clients that start again from where they were get 410.

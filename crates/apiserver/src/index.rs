@@ -14,7 +14,7 @@ use crate::selection::field::text_at;
 use crate::selection::{Narrowest, Selection};
 
 /// Namespace and name.
-type Place = (String, String);
+pub(crate) type Place = (String, String);
 
 #[derive(Default)]
 pub(crate) struct Objects {

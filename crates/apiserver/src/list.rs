@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use crate::body::{self, Body};
 use crate::convert;
 use crate::failure::Failure;
-use crate::index::place;
+use crate::history::Kept;
+use crate::index::{Place, place};
 use crate::object::Object;
 use crate::query::VersionMatch;
 use crate::render::Render;
@@ -26,7 +27,7 @@ use crate::state::State;
 #[derive(Debug, PartialEq, Eq)]
 struct Continue {
     revision: u64,
-    after: (String, String),
+    after: Place,
 }
 
 pub(crate) async fn list(
@@ -51,8 +52,10 @@ pub(crate) fn page(
     refuse_future(&state, &request.query.resource_version)?;
     let revision = snapshot(&state, request, start.as_ref())?;
     let after = start.as_ref().map(|start| &start.after);
-    let mut objects = objects_at(&state, &selection, revision, after)?;
+    let later = changes_after(&state, &selection, revision)?;
+    let now = state.objects.select(&selection, after);
     drop(state);
+    let mut objects = undone(now, &later, &selection, after);
     let metadata = cut(
         &mut objects,
         request.query.limit,
@@ -120,45 +123,52 @@ fn snapshot(state: &State, request: &Request, start: Option<&Continue>) -> Resul
     }
 }
 
-/// The selected objects as they were at a revision, in key order.
-fn objects_at(
+/// What has changed since the snapshot.
+fn changes_after(
     state: &State,
     selection: &Selection,
     revision: u64,
-    after: Option<&(String, String)>,
-) -> Result<Vec<Arc<Object>>, Failure> {
+) -> Result<Vec<Arc<Kept>>, Failure> {
     if revision > state.revision() {
         return Err(Failure::bad_request(
             "the continue token is from another server",
         ));
     }
     if revision == state.revision() {
-        return Ok(state.objects.select(selection, after));
+        return Ok(Vec::new());
     }
-    let mut all: BTreeMap<_, _> = state
-        .objects
-        .select(selection, after)
+    state.history.of(&selection.home, revision)
+}
+
+/// The selected objects as they were before those changes, in key order.
+fn undone(
+    now: Vec<Arc<Object>>,
+    later: &[Arc<Kept>],
+    selection: &Selection,
+    after: Option<&Place>,
+) -> Vec<Arc<Object>> {
+    if later.is_empty() {
+        return now;
+    }
+    // The first change after the snapshot says what was there.
+    let mut first: BTreeMap<Place, &Kept> = BTreeMap::new();
+    for kept in later {
+        first.entry(place(&kept.key)).or_insert(kept);
+    }
+    let mut all: BTreeMap<_, _> = now
         .into_iter()
-        .map(|o| (place(&o.key), o))
+        .map(|object| (place(&object.key), object))
         .collect();
-    let later = |object: &Object| after.is_none_or(|after| place(&object.key) > *after);
-    // Undone from the newest to the oldest, so that the first state after the snapshot decides.
-    for event in state
-        .history
-        .since(revision)?
-        .rev()
-        .filter(|event| event.new.key.home == selection.home)
-    {
-        all.remove(&place(&event.new.key));
-        if let Some(old) = event
-            .old
-            .as_ref()
-            .filter(|old| selection.matches(old) && later(old))
-        {
-            all.insert(place(&old.key), old.clone());
+    for (place, kept) in first {
+        all.remove(&place);
+        if after.is_some_and(|after| place <= *after) {
+            continue;
+        }
+        if let Some(old) = kept.old().filter(|old| selection.matches(old)) {
+            all.insert(place, old);
         }
     }
-    Ok(all.into_values().collect())
+    all.into_values().collect()
 }
 
 /// Cuts a page off, and says in the metadata where the next one starts.

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,9 +20,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::body::{self, Body};
 use crate::failure::Failure;
-use crate::history::Change;
+use crate::history::{Change, Kept};
 use crate::hub::{Seen, WATCHES_MAX};
 use crate::list;
+use crate::object::Object;
 use crate::render::Render;
 use crate::request::Request;
 use crate::selection::Selection;
@@ -44,6 +46,14 @@ enum Line {
     },
     /// What cannot be shown; the watch ends.
     Failed(Failure),
+}
+
+/// What a watch begins with, taken under the lock and read after it.
+enum Begin {
+    /// What is there, and a bookmark at this revision if the client waits for one.
+    There(Vec<Arc<Object>>, Option<u64>),
+    /// What has changed since.
+    Since(Vec<Arc<Kept>>),
 }
 
 /// A running watch.
@@ -104,48 +114,54 @@ fn open(
     if server.registry().at_home(&selection.home).is_none() {
         return Err(Failure::no_such_path());
     }
-    let waiting = start(&state, request, &selection)?;
+    let begin = start(&state, request, &selection)?;
     if state.hub.len() >= WATCHES_MAX {
         let message = format!("the server holds {WATCHES_MAX} watches already; try again later");
         return Err(Failure::too_many_requests(message));
     }
-    let (id, changes) = state.hub.open(selection);
-    Ok((waiting, id, changes))
+    let (id, changes) = state.hub.open(selection.clone());
+    drop(state);
+    Ok((begin.lines(&selection), id, changes))
 }
 
 /// What the watch begins with.
-fn start(
-    state: &State,
-    request: &Request,
-    selection: &Selection,
-) -> Result<VecDeque<Line>, Failure> {
+fn start(state: &State, request: &Request, selection: &Selection) -> Result<Begin, Failure> {
     let query = &request.query;
     list::refuse_future(state, &query.resource_version)?;
     let from: u64 = query.resource_version.parse().unwrap_or(0);
     let with_initial = query.initial_events == Some(true);
     let anywhere = from == 0 && query.initial_events.is_none();
     if with_initial || anywhere {
-        let there = state.objects.select(selection, None).into_iter();
-        let mut lines: VecDeque<Line> = there
-            .map(|object| Line::Seen((Change::Added, object)))
-            .collect();
-        if with_initial && query.bookmarks {
-            lines.push_back(Line::Bookmark {
-                revision: state.revision(),
-                initial_events_end: true,
-            });
-        }
-        return Ok(lines);
+        let there = state.objects.select(selection, None);
+        let bookmark = (with_initial && query.bookmarks).then(|| state.revision());
+        return Ok(Begin::There(there, bookmark));
     }
     if from == 0 {
-        return Ok(VecDeque::new());
+        return Ok(Begin::Since(Vec::new()));
     }
-    let since = state
-        .history
-        .since(from)?
-        .filter(|event| event.new.key.home == selection.home);
-    let seen = since.filter_map(|event| event.seen(|object| selection.matches(object)));
-    Ok(seen.map(Line::Seen).collect())
+    let since = state.history.of(&selection.home, from)?;
+    Ok(Begin::Since(since))
+}
+
+impl Begin {
+    fn lines(self, selection: &Selection) -> VecDeque<Line> {
+        match self {
+            Self::There(objects, bookmark) => {
+                let added = |object| Line::Seen((Change::Added, object));
+                let end = bookmark.map(|revision| Line::Bookmark {
+                    revision,
+                    initial_events_end: true,
+                });
+                objects.into_iter().map(added).chain(end).collect()
+            }
+            Self::Since(kept) => {
+                let seen = kept
+                    .iter()
+                    .filter_map(|kept| kept.event().seen(|object| selection.matches(object)));
+                seen.map(Line::Seen).collect()
+            }
+        }
+    }
 }
 
 impl Watch {
