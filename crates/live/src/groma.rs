@@ -77,6 +77,11 @@ impl Groma {
         self.folder.path().join("kubeconfig")
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.running.id()
+    }
+
     /// Waits until it listens.
     ///
     /// # Panics

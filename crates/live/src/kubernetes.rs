@@ -5,7 +5,7 @@ mod client;
 use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +22,9 @@ const UP: Duration = Duration::from_secs(60);
 /// How often it is asked meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// The folder of its own certificates.
+const CERTIFICATES: &str = "certificates";
+
 /// Who may do everything.
 pub const TOKEN: &str = "administrator";
 
@@ -35,11 +38,23 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// Starts one and waits until it answers.
+    /// Starts one that forgets nothing but at a power cut.
     ///
     /// # Errors
     /// Why there is none on this machine.
     pub fn start() -> Result<Self, Skip> {
+        Self::start_with(&["--unsafe-no-fsync"])
+    }
+
+    /// Starts one that answers when a write is on the disk, as users run it: for comparing times.
+    ///
+    /// # Errors
+    /// Why there is none on this machine.
+    pub fn start_durable() -> Result<Self, Skip> {
+        Self::start_with(&[])
+    }
+
+    fn start_with(etcd_options: &[&str]) -> Result<Self, Skip> {
         let (server, etcd) = tools::api_server()?;
         let folder = tempfile::tempdir().expect("a folder can be made");
         let mut this = Self {
@@ -48,7 +63,9 @@ impl ApiServer {
             folder,
         };
         let store = format!("http://127.0.0.1:{}", free_port());
-        this.run("etcd", &etcd, &this.etcd_arguments(&store));
+        let mut etcd_arguments = this.etcd_arguments(&store);
+        etcd_arguments.extend(etcd_options.iter().map(|&option| option.to_owned()));
+        this.run("etcd", &etcd, &etcd_arguments);
         this.run("kube-apiserver", &server, &this.server_arguments(&store));
         Ok(this)
     }
@@ -56,6 +73,16 @@ impl ApiServer {
     /// Its address.
     pub fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// Its processes.
+    pub fn pids(&self) -> Vec<u32> {
+        self.programs.iter().map(Child::id).collect()
+    }
+
+    /// The file with the certificate that it shows and the one of its authority.
+    pub fn certificates(&self) -> PathBuf {
+        self.path(CERTIFICATES).join("apiserver.crt")
     }
 
     /// Asks again and again until there is an answer.
@@ -81,7 +108,7 @@ impl ApiServer {
         self.folder.path()
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -96,7 +123,6 @@ impl ApiServer {
             format!("--initial-advertise-peer-urls={peers}"),
             format!("--initial-cluster=default={peers}"),
             "--log-level=error".to_owned(),
-            "--unsafe-no-fsync".to_owned(),
         ]
     }
 
@@ -111,7 +137,7 @@ impl ApiServer {
             format!("--etcd-servers={store}"),
             format!("--secure-port={}", self.port),
             "--bind-address=127.0.0.1".to_owned(),
-            format!("--cert-dir={}", text("certificates")),
+            format!("--cert-dir={}", text(CERTIFICATES)),
             "--service-account-issuer=https://groma.test".to_owned(),
             format!("--service-account-key-file={}", text("accounts.pub")),
             format!(

@@ -23,7 +23,7 @@ pub use processes::Role;
 pub use traces::{Running, ip};
 
 /// The folder of the release programs.
-pub(crate) const PROGRAMS_VARIABLE: &str = "GROMA_BIN";
+pub const PROGRAMS_VARIABLE: &str = "GROMA_BIN";
 /// The folder of the packed images.
 const IMAGES_VARIABLE: &str = "GROMA_IMAGES";
 /// How long anything may take that a test waits for.

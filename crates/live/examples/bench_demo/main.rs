@@ -10,7 +10,7 @@ mod rounds;
 mod usage;
 
 use anyhow::Result;
-use serde_json::json;
+use live::figures::{self, Figure};
 
 use crate::groma::Groma;
 use crate::rounds::Round;
@@ -18,9 +18,6 @@ use crate::usage::{Usage, usage};
 
 /// Rounds unless the first argument says otherwise.
 const ROUNDS: usize = 5;
-
-/// One figure: its name, its value in each round, its unit.
-type Figure = (&'static str, Vec<f64>, &'static str);
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -31,7 +28,7 @@ async fn main() -> Result<()> {
     let groma = Groma::up()?;
     let measured = measure(&groma, rounds).await;
     groma.down()?;
-    print(&measured?);
+    figures::print("demo", &measured?);
     Ok(())
 }
 
@@ -46,34 +43,20 @@ async fn measure(groma: &Groma, n_rounds: usize) -> Result<Vec<Figure>> {
         working.push(used);
     }
     let of = |value: fn(&Round) -> f64| rounds.iter().map(value).collect::<Vec<_>>();
+    let millis = |name, value| Figure::alone(name, "ms", of(value));
     let mut figures = vec![
-        ("apply to Available", of(|round| round.available), "ms"),
-        (
-            "workloads seen to placement stored",
-            of(|round| round.decision),
-            "ms",
-        ),
-        (
-            "instance requested to running",
-            of(|round| round.running),
-            "ms",
-        ),
-        (
+        millis("apply to Available", |round| round.available),
+        millis("workloads seen to placement stored", |round| round.decision),
+        millis("instance requested to running", |round| round.running),
+        millis(
             "last instance available to first answer through the chain",
-            of(|round| round.first_answer),
-            "ms",
+            |round| round.first_answer,
         ),
-        (
-            "chain created to first answer, two hosts",
-            of(|round| round.chain),
-            "ms",
-        ),
-        (
-            "power cut to answers from elsewhere",
-            of(|round| round.heal),
-            "ms",
-        ),
-        ("deleted to gone", of(|round| round.gone), "ms"),
+        millis("chain created to first answer, two hosts", |round| {
+            round.chain
+        }),
+        millis("power cut to answers from elsewhere", |round| round.heal),
+        millis("deleted to gone", |round| round.gone),
     ];
     add_usage(&mut figures, "idle", std::slice::from_ref(&idle));
     add_usage(&mut figures, "working", &working);
@@ -109,33 +92,7 @@ fn add_usage(figures: &mut Vec<Figure>, when: &str, used: &[Usage]) {
         let values = of(value);
         // Without a container there is no shim to measure.
         if values.iter().any(|value| *value > 0.0) {
-            figures.push((name, values, unit));
+            figures.push(Figure::alone(name, unit, values));
         }
-    }
-}
-
-fn print(figures: &[Figure]) {
-    println!(
-        "{:60} {:>10} {:>10} {:>10}  unit",
-        "figure", "median", "least", "most"
-    );
-    for (name, values, unit) in figures {
-        let mut sorted = values.clone();
-        sorted.sort_by(f64::total_cmp);
-        let (median, least, most) = (
-            sorted[sorted.len() / 2],
-            sorted[0],
-            sorted[sorted.len() - 1],
-        );
-        println!("{name:60} {median:10.1} {least:10.1} {most:10.1}  {unit}");
-    }
-    for (name, values, unit) in figures {
-        let mut sorted = values.clone();
-        sorted.sort_by(f64::total_cmp);
-        let median = (sorted[sorted.len() / 2] * 10.0).round() / 10.0;
-        println!(
-            "{}",
-            json!({"bench": "demo", "figure": name, "value": median, "unit": unit, "peer": null})
-        );
     }
 }

@@ -5,16 +5,13 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::Result;
+use live::usage::Used;
 use tokio::time::sleep;
 
 use crate::groma::Groma;
 
 /// How long CPU is counted.
 const WINDOW: Duration = Duration::from_secs(3);
-/// Clock ticks per second in `/proc/PID/stat` (proc(5)); the same on every Linux that runs today.
-const TICKS: f64 = 100.0;
-/// Bytes of a page.
-const PAGE: f64 = 4096.0;
 
 /// What one sort of program uses: the mean over all of it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,9 +32,9 @@ pub struct Usage {
 
 /// Measures the programs of a laboratory.
 pub async fn usage(groma: &Groma) -> Result<Usage> {
-    let before = ticks(groma);
+    let before = programs(groma);
     sleep(WINDOW).await;
-    let after = ticks(groma);
+    let after = programs(groma);
     let share = |sort: &str| {
         let of_sort: Vec<_> = after
             .iter()
@@ -47,13 +44,13 @@ pub async fn usage(groma: &Groma) -> Result<Usage> {
             return Share::default();
         }
         let n = of_sort.len() as f64;
-        let used = |(key, (now, _)): &(&(u32, String), &(f64, f64))| {
-            now - before.get(*key).map_or(*now, |(then, _)| *then)
+        let used = |(key, now): &(&(u32, String), &Used)| {
+            now.cpu - before.get(*key).map_or(now.cpu, |then| then.cpu)
         };
-        let cpu = of_sort.iter().map(used).sum::<f64>() / TICKS / WINDOW.as_secs_f64() * 100.0 / n;
+        let cpu = of_sort.iter().map(used).sum::<f64>() / WINDOW.as_secs_f64() * 100.0 / n;
         Share {
             cpu,
-            memory: of_sort.iter().map(|(_, (_, memory))| memory).sum::<f64>() / n,
+            memory: of_sort.iter().map(|(_, now)| now.memory).sum::<f64>() / n,
         }
     };
     Ok(Usage {
@@ -63,13 +60,13 @@ pub async fn usage(groma: &Groma) -> Result<Usage> {
     })
 }
 
-/// Clock ticks and megabytes by process and sort.
-fn ticks(groma: &Groma) -> BTreeMap<(u32, String), (f64, f64)> {
+/// What each program has used so far, by process and sort.
+fn programs(groma: &Groma) -> BTreeMap<(u32, String), Used> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return BTreeMap::new();
     };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter_map(|pid| Some(((pid, sort(groma, pid)?), of(pid)?)))
+    pids.filter_map(|pid| Some(((pid, sort(groma, pid)?), Used::of(pid)?)))
         .collect()
 }
 
@@ -79,11 +76,4 @@ fn sort(groma: &Groma, pid: u32) -> Option<String> {
     let sort = line.split('\0').nth(1)?.to_owned();
     (["serve", "agent", "shim"].contains(&sort.as_str()) && line.contains(&groma.mark()))
         .then_some(sort)
-}
-
-fn of(pid: u32) -> Option<(f64, f64)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat[stat.rfind(')')? + 2..].split(' ').collect();
-    let number = |n: usize| fields.get(n)?.parse::<f64>().ok();
-    Some((number(11)? + number(12)?, number(21)? * PAGE / 1e6))
 }

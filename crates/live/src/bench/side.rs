@@ -1,0 +1,167 @@
+//! One of both servers: where it is, what it uses, and what it must have before it is measured.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use http::HeaderValue;
+use k8s_openapi::ByteString;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
+
+use crate::bench::client::Endpoint;
+use crate::bench::load::{Call, expect};
+use crate::bench::objects;
+use crate::kubernetes::{ApiServer, TOKEN};
+use crate::usage::Used;
+use crate::{Groma, Skip};
+
+/// A server that is measured. It ends with its handle.
+pub(super) struct Side {
+    pub(super) name: &'static str,
+    pub(super) endpoint: Endpoint,
+    pids: Vec<u32>,
+    _programs: Programs,
+}
+
+/// What runs.
+enum Programs {
+    Ours { _server: Groma },
+    Peer { _server: ApiServer },
+}
+
+/// How often it is asked whether a definition is served.
+const LOOK: Duration = Duration::from_millis(20);
+/// Definitions, where both servers keep them.
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+impl Side {
+    /// `groma serve` with everything that it does.
+    pub(super) async fn ours() -> Result<Self> {
+        let server = Groma::start(&[]).map_err(|skip| anyhow::anyhow!(skip.0))?;
+        let kubeconfig = server.kubeconfig();
+        let side = Self {
+            name: "groma",
+            endpoint: by_kubeconfig(&kubeconfig)?,
+            pids: vec![server.pid()],
+            _programs: Programs::Ours { _server: server },
+        };
+        side.define().await?;
+        Ok(side)
+    }
+
+    /// kube-apiserver and its etcd, which answers when a write is on the disk.
+    pub(super) async fn peer() -> Result<Result<Self, Skip>> {
+        let mut server = match ApiServer::start_durable() {
+            Ok(server) => server,
+            Err(skip) => return Ok(Err(skip)),
+        };
+        let runtime = Handle::current();
+        let url = server.url();
+        let certificates = server.certificates();
+        let endpoint = || by_token(&url, &certificates);
+        // The namespace comes after everything else that the server makes for itself.
+        let is_up = async || {
+            let mut connection = endpoint()?.connect().await?;
+            for path in ["/readyz", "/api/v1/namespaces/default"] {
+                expect(&mut connection, Call::get(path.to_owned())).await?;
+            }
+            anyhow::Ok(())
+        };
+        block_in_place(|| server.wait(|| runtime.block_on(is_up()).is_ok()));
+        let side = Self {
+            name: "kube-apiserver and etcd",
+            endpoint: endpoint()?,
+            pids: server.pids(),
+            _programs: Programs::Peer { _server: server },
+        };
+        side.define().await?;
+        Ok(Ok(side))
+    }
+
+    /// What its processes have used so far.
+    pub(super) fn used(&self) -> Used {
+        Used::of_all(&self.pids)
+    }
+
+    /// Makes a namespace.
+    pub(super) async fn make_namespace(&self, name: &str) -> Result<()> {
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        let mut connection = self.endpoint.connect().await?;
+        let call = Call::post(
+            "/api/v1/namespaces".to_owned(),
+            namespace.to_string().into(),
+        );
+        expect(&mut connection, call).await.map(drop)
+    }
+
+    /// Brings the kind that is written, and waits until it is served.
+    async fn define(&self) -> Result<()> {
+        let mut connection = self.endpoint.connect().await?;
+        let definition = objects::definition().to_string();
+        expect(
+            &mut connection,
+            Call::post(DEFINITIONS.to_owned(), definition.into()),
+        )
+        .await?;
+        loop {
+            let call = Call::get(objects::path("default"));
+            if connection.ask(call).await?.0.is_success() {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+fn by_kubeconfig(path: &Path) -> Result<Endpoint> {
+    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let config: Value = serde_json::from_slice(&text)?;
+    let data = |value: &Value| anyhow::Ok(serde_json::from_value::<ByteString>(value.clone())?.0);
+    let (cluster, user) = (
+        &config["clusters"][0]["cluster"],
+        &config["users"][0]["user"],
+    );
+    let certificate = certificates(&data(&user["client-certificate-data"])?)?;
+    let key = PrivateKeyDer::from_pem_slice(&data(&user["client-key-data"])?)?;
+    let tls = trusting(&data(&cluster["certificate-authority-data"])?)?
+        .with_client_auth_cert(certificate, key)?;
+    let url = cluster["server"].as_str().context("it names a server")?;
+    endpoint(url, tls, None)
+}
+
+fn by_token(url: &str, trusted: &Path) -> Result<Endpoint> {
+    let tls = trusting(&fs::read(trusted)?)?.with_no_client_auth();
+    let token = HeaderValue::from_str(&format!("Bearer {TOKEN}"))?;
+    endpoint(url, tls, Some(token))
+}
+
+fn endpoint(url: &str, tls: ClientConfig, token: Option<HeaderValue>) -> Result<Endpoint> {
+    let address = url.strip_prefix("https://").context("it speaks TLS")?;
+    Ok(Endpoint {
+        address: address.parse()?,
+        tls: Arc::new(tls),
+        token,
+    })
+}
+
+type Trusting = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
+
+fn trusting(pem: &[u8]) -> Result<Trusting> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate)?;
+    }
+    Ok(ClientConfig::builder().with_root_certificates(roots))
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+    Ok(CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>()?)
+}
