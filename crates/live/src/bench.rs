@@ -103,7 +103,9 @@ pub async fn run(sizes: &Sizes, with_peer: bool) -> Result<Vec<Figure>> {
     Ok(figures(measured))
 }
 
+/// Notes a figure, and tells it at once: the peer may take minutes to the next one.
 fn note(found: &mut Measured, name: &str, unit: &'static str, value: f64) {
+    eprintln!("  {name}: {value:.2} {unit}");
     match found.iter_mut().find(|(known, ..)| known == name) {
         Some((_, _, values)) => values.push(value),
         None => found.push((name.to_owned(), unit, vec![value])),
