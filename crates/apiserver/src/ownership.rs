@@ -252,12 +252,12 @@ fn merged(
     let shape = &forms.version.shape;
     let object = merge(shape, live, config)?;
     let last = managers.take(writer);
-    let fields = fields(shape, config)?.difference(&UNOWNED);
     let time = last.as_ref().and_then(|last| last.time.clone());
+    // What nobody owns is his until what goes is gone: the name of the object keeps its metadata in place.
     managers.put(Manager {
         writer: writer.clone(),
         time,
-        fields,
+        fields: fields(shape, config)?,
     });
     let object = match last {
         Some(last) => pruned(forms, object, &managers, &last)?,
@@ -267,10 +267,11 @@ fn merged(
         Ok(taken) => taken,
         Err(conflicts) => return Err(Refused::Conflicts(conflicts)),
     };
-    if object != *live
-        && let Some(mut own) = managers.take(writer)
-    {
-        own.time = Some(now.clone());
+    if let Some(mut own) = managers.take(writer) {
+        own.fields = own.fields.difference(&UNOWNED);
+        if object != *live {
+            own.time = Some(now.clone());
+        }
         managers.put(own);
     }
     Ok((object, managers))

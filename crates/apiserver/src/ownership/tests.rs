@@ -258,3 +258,30 @@ fn many_updaters_are_merged_into_the_ancient_one() {
         "five fields and what holds them"
     );
 }
+
+#[test]
+fn an_object_keeps_its_name_when_all_that_was_applied_of_its_metadata_goes() {
+    for version in [0, 1] {
+        let mut life = Life::new();
+        let mut config = widget(json!({"size": 1}));
+        for finalizers in [json!(["example.com/a"]), Value::Null] {
+            match finalizers.is_null() {
+                // In the other version, too.
+                true => life.version = version,
+                false => config["metadata"]["finalizers"] = finalizers,
+            }
+            config["apiVersion"] = life.forms().api_version().into();
+            let apply = Apply {
+                writer: life.writer("one", Operation::Apply),
+                sent: config.clone(),
+                force: false,
+                now: NOW.to_owned(),
+            };
+            let managers = life.managers.clone();
+            let done = applied(life.forms(), &life.object, &config, managers, &apply);
+            (life.object, life.managers) = done.expect("nobody minds");
+            config = widget(json!({"size": 1}));
+        }
+        assert_eq!(life.object["metadata"], json!({"name": "a"}));
+    }
+}
