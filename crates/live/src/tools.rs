@@ -16,10 +16,13 @@ const KUBERNETES: Module = Module("kubernetes");
 const OLDER_KUBECTL: Module = Module("kubectl-1.35");
 /// The module of Helm.
 const HELM: Module = Module("helm");
+/// The module of Kubernetes' own end-to-end tests.
+const END_TO_END: Module = Module("kubernetes-e2e");
 /// The module of our own controllers on other people's libraries.
 const CONTROLLERS: Module = Module("controllers");
 /// The packages in them.
 const HELM_PACKAGE: &str = "helm.sh/helm/v3/cmd/helm";
+const END_TO_END_PACKAGE: &str = "k8s.io/kubernetes/test/e2e";
 const KUBECTL_PACKAGE: &str = "k8s.io/kubernetes/cmd/kubectl";
 const API_SERVER_PACKAGE: &str = "k8s.io/kubernetes/cmd/kube-apiserver";
 const ETCD_PACKAGE: &str = "go.etcd.io/etcd/server/v3";
@@ -60,6 +63,26 @@ pub fn older_kubectl() -> Result<PathBuf, Skip> {
 /// Why it cannot be built.
 pub fn helm() -> Result<PathBuf, Skip> {
     HELM.program("helm", HELM_PACKAGE)
+}
+
+/// The chart that is in its folder.
+#[must_use]
+pub fn helm_chart() -> PathBuf {
+    HELM.path().join("chart")
+}
+
+/// Kubernetes' own end-to-end tests as a program.
+///
+/// # Errors
+/// Why it cannot be built.
+pub fn end_to_end() -> Result<PathBuf, Skip> {
+    END_TO_END.tests("e2e.test", END_TO_END_PACKAGE)
+}
+
+/// The list of those that the server must pass.
+#[must_use]
+pub fn end_to_end_specs() -> PathBuf {
+    END_TO_END.path().join("specs.txt")
 }
 
 /// The controllers that we wrote on client-go and controller-runtime, as a program of tests.

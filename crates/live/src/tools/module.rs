@@ -43,7 +43,9 @@ impl Module {
         })
     }
 
-    fn path(self) -> PathBuf {
+    /// Its folder.
+    #[must_use]
+    pub fn path(self) -> PathBuf {
         super::tests_folder().join(self.0)
     }
 

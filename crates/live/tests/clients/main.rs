@@ -2,5 +2,8 @@
 //!
 //! What a client does and expects is a program in `tests/`; here it is given a server, and must end well.
 
+mod controllers;
+mod end_to_end;
+mod helm;
 mod python;
 mod run;
