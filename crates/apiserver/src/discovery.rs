@@ -314,6 +314,7 @@ mod tests {
         assert_eq!(
             names,
             [
+                "admissionregistration.k8s.io",
                 "apiextensions.k8s.io",
                 "authentication.k8s.io",
                 "authorization.k8s.io",
