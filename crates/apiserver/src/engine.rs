@@ -120,16 +120,11 @@ impl Engine {
             if !serves_as_before(&self.registry(), &next, &home) {
                 state.hub.close_home(&home);
             }
-            match next.at_home(&home) {
-                Some(resource) => {
-                    let form = |object: Arc<Object>| server::in_form(&next, object);
-                    state.objects.prepare_again(
-                        resource.home.clone(),
-                        resource.stored_paths(),
-                        form,
-                    );
-                }
-                None => {}
+            if let Some(resource) = next.at_home(&home) {
+                let form = |object: Arc<Object>| server::in_form(&next, object);
+                state
+                    .objects
+                    .prepare_again(resource.home.clone(), resource.stored_paths(), form);
             }
             *self
                 .registry

@@ -90,6 +90,10 @@ struct Parameter {
     any: Option<AnyParameter>,
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a few hundred of them live as long as it takes to write a document down"
+)]
 #[derive(Clone, PartialEq, Oneof)]
 enum AnyParameter {
     #[prost(message, tag = "1")]
