@@ -97,7 +97,7 @@ struct Parameter {
 #[derive(Clone, PartialEq, Oneof)]
 enum AnyParameter {
     #[prost(message, tag = "1")]
-    Body(BodyParameter),
+    Body(Box<BodyParameter>),
     #[prost(message, tag = "2")]
     Other(OtherParameter),
 }
@@ -369,12 +369,12 @@ impl ParametersItem {
         let unique_items = truth(&value["uniqueItems"]);
         let placed = match place.as_str() {
             "body" => {
-                return Self::any(AnyParameter::Body(BodyParameter {
+                return Self::any(AnyParameter::Body(Box::new(BodyParameter {
                     name,
                     place,
                     required,
                     schema: Some(Schema::of(&value["schema"])),
-                }));
+                })));
             }
             "path" => Placed::Path(PathParameter {
                 required,
