@@ -17,14 +17,17 @@
 //! }
 //! ```
 //!
-//! `cargo test` tries a seeded sample of the faults (`GROMA_SEED`), `GROMA_LAWS=all cargo test` tries all.
+//! `cargo test` tries a seeded sample of the faults (`GROMA_SEED`), `GROMA_LAWS=all cargo test` tries all. With a kubeconfig
+//! in `GROMA_LAWS_ON`, each case lives one life on that cluster instead, in real time and with several faults in it.
 
 mod body;
 mod check;
+mod cluster;
 mod ground;
 mod life;
 mod sample;
 mod service;
+mod users;
 
 use std::time::Duration;
 
@@ -118,6 +121,11 @@ pub struct Proof {
 
 /// Proves the laws for a case, or panics with the law that is broken, the fault at which, and the seed.
 pub async fn laws<W: World>(case: &Case<W>) -> Proof {
+    if let Some(kubeconfig) = sample::cluster() {
+        return cluster::live(case, &kubeconfig)
+            .await
+            .unwrap_or_else(|broken| panic!("{broken}"));
+    }
     let mut proof = Proof::default();
     let calls = life::live(case, None, &mut proof)
         .await

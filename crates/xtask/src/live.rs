@@ -16,6 +16,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 const TESTS: &str = "crates/live/tests";
+/// What is in the name of each test that proves the laws.
+const LAWS: &str = "the_laws";
 
 /// Runs the live tests whose names contain `filter`, all without one.
 pub(crate) fn run(filter: Option<&str>) -> Result<()> {
@@ -41,7 +43,30 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
         .env("GROMA_BIN", &packed.programs)
         .env("GROMA_IMAGES", images)
         .env("GROMA_SKIPPED", &skipped);
-    tally(&mut command, &skipped)
+    tally(&mut command, &skipped)?;
+    match filter {
+        None => laws(&skipped),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Lives one life of each reconciler on a real kube-apiserver: the same tests of the blocks that live many in memory.
+fn laws(skipped: &Path) -> Result<()> {
+    let mut command = cargo::cargo();
+    command.args(["run", "--quiet", "--bin", "with-kubernetes", "--"]);
+    command.arg(cargo::cargo().get_program());
+    command.args([
+        "test",
+        "--workspace",
+        "--exclude",
+        "live",
+        "--exclude",
+        "runtime",
+    ]);
+    // One after the other: they share the server, and each wants it for itself.
+    command.args(["--no-fail-fast", LAWS, "--", "--test-threads=1"]);
+    fs::write(skipped, "").context("cannot write target/live-skipped")?;
+    tally(command.env("GROMA_SKIPPED", skipped), skipped)
 }
 
 /// Runs the tests, shows what they say, and counts.

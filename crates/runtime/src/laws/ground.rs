@@ -1,4 +1,4 @@
-//! The API server that lives are lived on, and what its users do: they are never counted and never fail.
+//! The API server that lives are lived on, and all that ever happened there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -7,41 +7,26 @@ use std::time::Duration;
 use adapter::faults::Faults;
 use apiserver::{Change, Event, Identity, Server};
 use http::{Request, Response};
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
-use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
-};
 use kube::client::Body;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::service;
-
-/// What another writer puts on every object that it touches.
-const TOUCHED: &str = "Touched";
-/// Another writer tries again so often when it meets a conflict.
-const TRIES_MAX: usize = 20;
+use super::users::{self, Users};
 
 /// One API with its users; a clone is the same API.
 #[derive(Clone)]
 pub(super) struct Ground {
     pub faults: Arc<Faults>,
     server: Server,
-    user: Client,
-    kinds: Arc<BTreeMap<String, Served>>,
+    pub users: Users,
     records: Arc<Mutex<Records>>,
     in_world: InWorld,
 }
 
 /// Whether something in the world still belongs to this uid.
 type InWorld = Arc<dyn Fn(&str) -> bool + Send + Sync>;
-
-struct Served {
-    resource: ApiResource,
-    namespaced: bool,
-}
 
 /// What happened so far.
 #[derive(Default)]
@@ -70,9 +55,8 @@ impl Ground {
         };
         Self {
             faults: Arc::default(),
-            user: server.client(),
+            users: Users::new(server.client(), crds),
             server,
-            kinds: Arc::new(built_in().chain(crds.iter().map(served)).collect()),
             records: Arc::new(Mutex::new(records)),
             in_world: Arc::new(in_world),
         }
@@ -101,44 +85,6 @@ impl Ground {
         records
     }
 
-    /// Creates an object or merges it into the one that is there, status included.
-    pub async fn apply(&self, object: &Value) {
-        let (api, name) = (self.api(object), text(object, "/metadata/name"));
-        let there = api
-            .get_opt(name)
-            .await
-            .expect("a user's read succeeds")
-            .is_some();
-        let done = match there {
-            false => {
-                api.create(&PostParams::default(), &dynamic(object.clone()))
-                    .await
-            }
-            true => {
-                api.patch(name, &PatchParams::default(), &Patch::Merge(object))
-                    .await
-            }
-        };
-        done.unwrap_or_else(|error| panic!("a user's write is valid: {error}: {object}"));
-        if let Some(status) = object.get("status") {
-            let patch = Patch::Merge(json!({"status": status}));
-            api.patch_status(name, &PatchParams::default(), &patch)
-                .await
-                .expect("a user's status is valid");
-        }
-    }
-
-    pub async fn delete(&self, object: &Value) {
-        let gone = self
-            .api(object)
-            .delete(text(object, "/metadata/name"), &DeleteParams::background())
-            .await;
-        match gone {
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            gone => drop(gone.expect("a user may delete")),
-        }
-    }
-
     /// All objects of the case's kinds.
     pub fn objects(&self) -> Vec<Value> {
         self.records().objects.values().cloned().collect()
@@ -164,75 +110,24 @@ impl Ground {
     /// Another writer puts a label and a condition on every object.
     pub async fn touch(&self) {
         for object in self.objects() {
-            for _ in 0..TRIES_MAX {
-                if self.touch_one(&object).await.is_ok() {
-                    let uid = text(&object, "/metadata/uid");
-                    self.records().touched.insert(uid.to_owned());
-                    break;
-                }
+            if self.users.touch(&object).await {
+                let uid = text(&object, "/metadata/uid");
+                self.records().touched.insert(uid.to_owned());
             }
         }
-    }
-
-    async fn touch_one(&self, object: &Value) -> kube::Result<()> {
-        let (api, name) = (self.api(object), text(object, "/metadata/name"));
-        let mut now =
-            serde_json::to_value(api.get(name).await?).map_err(kube::Error::SerdeError)?;
-        let condition = json!({
-            "type": TOUCHED, "status": "True", "reason": "Kept", "message": "",
-            "lastTransitionTime": "2026-01-01T00:00:00Z",
-        });
-        match now["status"]["conditions"].as_array_mut() {
-            Some(conditions) if conditions.iter().all(|old| old["type"] != TOUCHED) => {
-                conditions.push(condition)
-            }
-            Some(_) => {}
-            None => now["status"]["conditions"] = json!([condition]),
-        }
-        api.replace_status(name, &PostParams::default(), &dynamic(now))
-            .await?;
-        let label = Patch::Merge(json!({"metadata": {"labels": {"touched": "kept"}}}));
-        api.patch(name, &PatchParams::default(), &label)
-            .await
-            .map(drop)
     }
 
     /// Objects in which the other writer's work was lost.
     pub fn trampled(&self) -> Vec<String> {
-        let kept = |object: &Value| {
-            let conditions = object["status"]["conditions"].as_array();
-            object["metadata"]["labels"]["touched"] == "kept"
-                && conditions
-                    .into_iter()
-                    .flatten()
-                    .any(|condition| condition["type"] == TOUCHED)
-        };
         let records = self.records();
         let touched = records
             .objects
             .iter()
             .filter(|(uid, _)| records.touched.contains(*uid));
         touched
-            .filter(|(_, object)| !kept(object))
+            .filter(|(_, object)| !users::keeps_touch(object))
             .map(|(_, object)| label(object))
             .collect()
-    }
-
-    fn api(&self, object: &Value) -> Api<DynamicObject> {
-        let served = self
-            .kinds
-            .get(text(object, "/kind"))
-            .unwrap_or_else(|| panic!("no CRD for {object}"));
-        match served.namespaced {
-            true => {
-                let namespace = object
-                    .pointer("/metadata/namespace")
-                    .and_then(Value::as_str)
-                    .unwrap_or("default");
-                Api::namespaced_with(self.user.clone(), namespace, &served.resource)
-            }
-            false => Api::all_with(self.user.clone(), &served.resource),
-        }
     }
 }
 
@@ -258,42 +153,6 @@ impl Records {
             self.orphaned.push(label(object));
         }
     }
-}
-
-/// The kinds that every API serves and that a case may have among its objects.
-fn built_in() -> impl Iterator<Item = (String, Served)> {
-    let resources = [
-        ApiResource::erase::<ConfigMap>(&()),
-        ApiResource::erase::<Secret>(&()),
-        ApiResource::erase::<Lease>(&()),
-    ];
-    resources.into_iter().map(|resource| {
-        (
-            resource.kind.clone(),
-            Served {
-                resource,
-                namespaced: true,
-            },
-        )
-    })
-}
-
-fn served(crd: &CustomResourceDefinition) -> (String, Served) {
-    let (names, spec) = (&crd.spec.names, &crd.spec);
-    let version = &spec.versions.first().expect("a CRD has a version").name;
-    let kind = GroupVersionKind::gvk(&spec.group, version, &names.kind);
-    let resource = ApiResource::from_gvk_with_plural(&kind, &names.plural);
-    (
-        names.kind.clone(),
-        Served {
-            resource,
-            namespaced: spec.scope == "Namespaced",
-        },
-    )
-}
-
-fn dynamic(object: Value) -> DynamicObject {
-    serde_json::from_value(object).expect("a case's objects have the form of objects")
 }
 
 /// Kind and name, for messages.

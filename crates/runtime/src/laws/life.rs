@@ -89,7 +89,7 @@ pub(super) async fn live<W: World>(
     life.settle().await?;
     life.quiet().await?;
     for object in &case.objects {
-        life.ground.delete(object).await;
+        life.ground.users.delete(object).await;
     }
     life.gone().await?;
     life.running.clear();
@@ -123,7 +123,7 @@ impl<'a, W: World> Life<'a, W> {
             honesty: Honesty::new(case.lively),
         };
         for fixture in &case.fixtures {
-            life.ground.apply(fixture).await;
+            life.ground.users.apply(fixture).await;
         }
         life.arm();
         for process in 0..case.processes.len() {
@@ -162,7 +162,7 @@ impl<'a, W: World> Life<'a, W> {
         for object in objects {
             // The user who deleted the objects does not write them again.
             if self.tripped(Mode::Deleted).is_none() {
-                self.ground.apply(object).await;
+                self.ground.users.apply(object).await;
             }
         }
     }
@@ -331,7 +331,7 @@ async fn disturb(mode: Mode, ground: Ground, objects: Vec<Value>) {
     match mode {
         Mode::Deleted => {
             for object in &objects {
-                ground.delete(object).await;
+                ground.users.delete(object).await;
             }
         }
         Mode::Compacted => ground.compact(),

@@ -6,6 +6,7 @@
 )]
 
 use std::env;
+use std::path::PathBuf;
 
 /// How many faults a proof tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,12 +17,20 @@ pub enum Sample {
     All,
 }
 
+/// The cluster on which lives are lived in real time, instead of in memory: the kubeconfig in `GROMA_LAWS_ON`.
+pub(super) fn cluster() -> Option<PathBuf> {
+    env::var_os("GROMA_LAWS_ON").map(PathBuf::from)
+}
+
+/// The seed in `GROMA_SEED`, or 1.
+pub(super) fn seed() -> u64 {
+    let given = env::var("GROMA_SEED").ok();
+    given.and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}
+
 /// The seed and the items that it picks, in their order.
 pub(super) fn pick<T: Clone>(sample: Sample, all: &[T]) -> (u64, Vec<T>) {
-    let seed = env::var("GROMA_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or(1);
+    let seed = seed();
     let wants_all = env::var("GROMA_LAWS").is_ok_and(|value| value == "all");
     match sample {
         Sample::Seeded(n) if !wants_all && n < all.len() => (seed, some(seed, n, all)),
@@ -44,7 +53,7 @@ fn some<T: Clone>(seed: u64, n: usize, all: &[T]) -> Vec<T> {
 }
 
 /// A number below `n`.
-fn below(state: &mut u64, n: usize) -> usize {
+pub(super) fn below(state: &mut u64, n: usize) -> usize {
     let n = u64::try_from(n).expect("a length fits in 64 bits");
     usize::try_from(next(state) % n).expect("it is smaller than a length")
 }

@@ -27,22 +27,22 @@ pub(super) fn client(process: &'static str, ground: Ground, lag: fn(&str) -> Dur
                 .await;
             Ok::<_, Infallible>(match answer {
                 Ok(answer) => passed_on(answer, call.watched.as_deref().map(lag)),
-                Err(Tripped) => no_answer(),
+                Err(Tripped) => no_answer(|text| Full::from(text).boxed_unsync()),
             })
         }
     });
     Client::new(service, "default")
 }
 
-struct Call {
-    method: String,
-    effect: Effect,
+pub(super) struct Call {
+    pub method: String,
+    pub effect: Effect,
     /// The plural that is watched.
     watched: Option<String>,
 }
 
 impl Call {
-    fn of(request: &Request<Body>) -> Self {
+    pub fn of(request: &Request<Body>) -> Self {
         let watching = request
             .uri()
             .query()
@@ -76,12 +76,13 @@ fn passed_on(
     }
 }
 
-fn no_answer() -> Response<apiserver::Body> {
+/// What a caller hears when nothing was heard.
+pub(super) fn no_answer<B>(body: impl FnOnce(String) -> B) -> Response<B> {
     let status = json!({
         "apiVersion": "v1", "kind": "Status", "status": "Failure",
         "code": 503, "reason": "ServiceUnavailable", "message": "no answer",
     });
-    let mut answer = Response::new(Full::from(status.to_string()).boxed_unsync());
+    let mut answer = Response::new(body(status.to_string()));
     *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     answer
 }
