@@ -133,7 +133,7 @@ func frame(object runtime.Object, fill *randfill.Filler, gvk schema.GroupVersion
 
 // filler makes what survives the way through JSON: times without fractions, texts that are UTF-8.
 func filler(seed int64) *randfill.Filler {
-	return randfill.NewWithSeed(seed).NilChance(0.3).NumElements(0, 2).MaxDepth(9).Funcs(
+	return randfill.NewWithSeed(seed).NilChance(0.3).NumElements(1, 2).MaxDepth(9).Funcs(
 		func(text *string, c randfill.Continue) { *text = []string{"", "a", "ä b\n"}[c.Intn(3)] },
 		func(number *int32, c randfill.Continue) { *number = int32(c.Intn(5) - 2) },
 		func(number *int64, c randfill.Continue) { *number = int64(c.Intn(5) - 2) },

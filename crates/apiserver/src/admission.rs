@@ -25,6 +25,7 @@ use crate::convert;
 use crate::failure::Failure;
 use crate::index::Objects;
 use crate::object::{Object, meta_text};
+use crate::ownership::Shape;
 use crate::patch::Patch;
 use crate::request::Request;
 use crate::resource::{Home, Version};
@@ -205,7 +206,7 @@ impl<'a> Attempt<'a> {
                 "admission webhook {name:?} attempted to modify the object, which is not supported for this operation"
             )));
         };
-        let after = Patch::Json(answer.patch).apply(before.clone());
+        let after = Patch::Json(answer.patch).apply(before.clone(), &Shape::Leaf);
         let after = after.map_err(|failure| Failure::internal(failure.message))?;
         if after == before {
             return Ok(None);

@@ -10,17 +10,20 @@ use crate::definition;
 use crate::engine::Outcome;
 use crate::failure::Failure;
 use crate::namespace;
-use crate::object::{Object, meta_mut};
+use crate::object::{Object, meta_mut, meta_text};
 use crate::query::FieldValidation;
 use crate::resource::Resource;
 use crate::rules::{Frame, Stamp};
 use crate::selection::Selection;
 use crate::server::Server;
+use crate::state::State;
+use crate::{builtin, furnish};
 
 pub(crate) fn prepare(server: &Server) -> Result<(), api::Error> {
     for name in namespace::PERMANENT {
         ensure_namespace(server, name).map_err(refused)?;
     }
+    furnish::everything(server).map_err(refused)?;
     forget_definitions(server).map_err(refused)?;
     let registry = server.registry();
     for definition in registry.definitions() {
@@ -32,8 +35,14 @@ pub(crate) fn prepare(server: &Server) -> Result<(), api::Error> {
     Ok(())
 }
 
-fn ensure_namespace(server: &Server, name: &str) -> Result<(), Failure> {
-    let resource = built_in(server, "", "namespaces")?;
+/// Makes a namespace that is not there.
+pub(crate) fn ensure_namespace(server: &Server, name: &str) -> Result<(), Failure> {
+    ensure(server, "namespaces", json!({"metadata": {"name": name}}))
+}
+
+/// Makes an object of the core group that is not there; one that is there is a user's, and left as it is.
+pub(crate) fn ensure(server: &Server, plural: &str, object: Value) -> Result<(), Failure> {
+    let (registry, resource) = (server.registry(), built_in(server, "", plural)?);
     let frame = Frame {
         resource: &resource,
         version: &resource.versions[0],
@@ -42,18 +51,18 @@ fn ensure_namespace(server: &Server, name: &str) -> Result<(), Failure> {
         known: &Known::default(),
     };
     let decide = |old: Option<&Arc<Object>>| match old {
-        // A user's namespace is left as it is.
         Some(_) => Ok(Outcome::Keep),
         None => {
-            let draft = frame.draft(json!({"metadata": {"name": name}}))?;
+            let draft = frame.draft(object.clone())?;
             let made = frame.create(draft.value, stamp(server))?;
-            Ok(Outcome::Set(namespace::finish(&resource, made)))
+            let made = namespace::finish(&resource, made);
+            Ok(Outcome::Set(builtin::born(&resource, made)))
         }
     };
-    server
-        .engine()
-        .decide(&resource.key("", name), decide, |_, _| Ok(()))
-        .map(drop)
+    let key = resource.key(meta_text(&object, "namespace"), meta_text(&object, "name"));
+    let admit =
+        |state: &State, _: &mut Outcome| namespace::admits(state, &registry, &resource, &key);
+    server.engine().decide(&key, decide, admit).map(drop)
 }
 
 /// Makes the object of a definition, or brings its spec up to date.

@@ -5,7 +5,10 @@
 
 mod access;
 mod admission;
+mod kubernetes;
+pub(crate) mod lists;
 mod reviews;
+mod shapes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -22,6 +26,7 @@ use serde_json::{Value, json};
 use crate::failure::Cause;
 use crate::ownership::Shape;
 use crate::resource::{Conversion, Home, Resource, Traits, Typed, Version};
+use crate::scale::Scale;
 use crate::{convert, definition, namespace};
 
 /// Fields of an Event as stored (core/v1) and as served in `events.k8s.io/v1`.
@@ -50,6 +55,11 @@ const EVENT_SELECTABLE: &[&str] = &[
     "type",
 ];
 
+/// The kinds of Kubernetes that nothing here runs, for servers that serve them all the same.
+pub(crate) fn kubernetes_kinds() -> Vec<Resource> {
+    kubernetes::resources()
+}
+
 /// Every built-in resource.
 pub(crate) fn resources() -> Vec<Resource> {
     let mut all = vec![
@@ -71,11 +81,14 @@ pub(crate) fn resources() -> Vec<Resource> {
 /// What tells one built-in from another.
 struct Builtin {
     group: &'static str,
+    version: &'static str,
     plural: &'static str,
     kind: &'static str,
     short_names: &'static [&'static str],
+    categories: &'static [&'static str],
     namespaced: bool,
     status: bool,
+    scale: Option<Scale>,
     selectable: Vec<String>,
     shape: Shape,
     traits: Traits,
@@ -95,11 +108,14 @@ impl Builtin {
         };
         Self {
             group: "",
+            version: "v1",
             plural,
             kind,
             short_names,
+            categories: &[],
             namespaced: true,
             status: false,
+            scale: None,
             selectable: Vec::new(),
             shape: Shape::unknown_object(),
             traits,
@@ -108,7 +124,7 @@ impl Builtin {
 
     fn resource(self) -> Resource {
         let version = Version {
-            name: "v1".to_owned(),
+            name: self.version.to_owned(),
             warning: None,
             schema: None,
             shape: self.shape,
@@ -116,7 +132,7 @@ impl Builtin {
             columns: Vec::new(),
             selectable: self.selectable,
             status: self.status,
-            scale: None,
+            scale: self.scale,
             conversion: Conversion::None,
         };
         Resource {
@@ -125,17 +141,13 @@ impl Builtin {
             singular: self.kind.to_lowercase(),
             kind: self.kind.to_owned(),
             list_kind: format!("{}List", self.kind),
-            short_names: self
-                .short_names
-                .iter()
-                .map(|name| (*name).to_owned())
-                .collect(),
-            categories: Vec::new(),
+            short_names: owned(self.short_names),
+            categories: owned(self.categories),
             namespaced: self.namespaced,
             versions: vec![version],
             stored_as: match self.group {
-                "" => "v1".to_owned(),
-                group => format!("{group}/v1"),
+                "" => self.version.to_owned(),
+                group => format!("{group}/{}", self.version),
             },
             home: Arc::new(Home {
                 group: self.group.to_owned(),
@@ -148,7 +160,7 @@ impl Builtin {
 }
 
 fn namespaces() -> Resource {
-    let mut builtin = Builtin::core("namespaces", "Namespace", &["ns"], typed::<Namespace>);
+    let mut builtin = Builtin::core("namespaces", "Namespace", &["ns"], typed::<Namespace>());
     builtin.namespaced = false;
     builtin.status = true;
     builtin.selectable = vec!["status.phase".to_owned()];
@@ -163,7 +175,7 @@ fn namespaces() -> Resource {
 }
 
 fn maps() -> Resource {
-    let mut builtin = Builtin::core("configmaps", "ConfigMap", &["cm"], typed::<ConfigMap>);
+    let mut builtin = Builtin::core("configmaps", "ConfigMap", &["cm"], typed::<ConfigMap>());
     builtin.traits.fixed = Some(fixed_data);
     builtin.shape = data_shape();
     builtin.resource()
@@ -195,7 +207,7 @@ fn fixed_data(old: &Value, new: &Value) -> Vec<Cause> {
 }
 
 fn secrets() -> Resource {
-    let mut builtin = Builtin::core("secrets", "Secret", &[], typed::<Secret>);
+    let mut builtin = Builtin::core("secrets", "Secret", &[], typed::<Secret>());
     builtin.traits.complete = Some(complete_secret);
     builtin.traits.fixed = Some(fixed_secret);
     builtin.shape = data_shape();
@@ -237,7 +249,7 @@ fn complete_secret(secret: &mut Value, old: Option<&Value>) {
 }
 
 fn events() -> Resource {
-    let mut builtin = Builtin::core("events", "Event", &["ev"], typed::<Event>);
+    let mut builtin = Builtin::core("events", "Event", &["ev"], typed::<Event>());
     builtin.traits.create_on_update = true;
     builtin.traits.blank = &["source"];
     builtin.shape = Shape::object([("series", Shape::named([])), ("source", Shape::named([]))]);
@@ -252,7 +264,7 @@ fn events() -> Resource {
 fn new_events() -> Resource {
     let mut resource = events();
     resource.group = "events.k8s.io".to_owned();
-    resource.traits.typed = Some(typed::<k8s_openapi::api::events::v1::Event>);
+    resource.traits.typed = Some(typed::<k8s_openapi::api::events::v1::Event>());
     let version = &mut resource.versions[0];
     version.conversion = Conversion::Rename(EVENT_FIELDS);
     version.shape = Shape::object([
@@ -267,7 +279,7 @@ fn new_events() -> Resource {
 }
 
 fn leases() -> Resource {
-    let mut builtin = Builtin::core("leases", "Lease", &[], typed::<Lease>);
+    let mut builtin = Builtin::core("leases", "Lease", &[], typed::<Lease>());
     builtin.group = "coordination.k8s.io";
     builtin.traits.unconditional_update = false;
     builtin.traits.blank = &["spec"];
@@ -277,7 +289,7 @@ fn leases() -> Resource {
 }
 
 fn network_policies() -> Resource {
-    let typed = typed::<NetworkPolicy>;
+    let typed = typed::<NetworkPolicy>();
     let mut builtin = Builtin::core("networkpolicies", "NetworkPolicy", &["netpol"], typed);
     builtin.group = "networking.k8s.io";
     builtin.traits.generation = true;
@@ -320,7 +332,7 @@ fn complete_policy(policy: &mut Value, _: Option<&Value>) {
 
 /// The definitions themselves.
 fn definitions() -> Resource {
-    let typed = typed::<CustomResourceDefinition>;
+    let typed = typed::<CustomResourceDefinition>();
     let mut builtin = Builtin::core(
         definition::PLURAL,
         "CustomResourceDefinition",
@@ -352,10 +364,32 @@ fn definitions() -> Resource {
     builtin.resource()
 }
 
-/// A document as its type writes it: without the fields that the type does not know.
-pub(crate) fn typed<T: DeserializeOwned + Serialize>(value: &Value) -> Result<Value, String> {
-    let read = T::deserialize(value).map_err(|error| error.to_string())?;
-    serde_json::to_value(read).map_err(|error| error.to_string())
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// What a Rust type says of its kind.
+pub(crate) fn typed<T: DeserializeOwned + Serialize + JsonSchema>() -> Typed {
+    Typed {
+        read: |value| {
+            let read = T::deserialize(value).map_err(|error| error.to_string())?;
+            serde_json::to_value(read).map_err(|error| error.to_string())
+        },
+        schema_name: T::schema_name,
+        schema: |generator| drop(generator.subschema_for::<T>()),
+    }
+}
+
+/// A new object with the status that it begins with, unless it brought one.
+pub(crate) fn born(resource: &Resource, mut value: Value) -> Value {
+    let Traits { born, typed, .. } = resource.traits;
+    let Some(born) = born.filter(|_| value.get("status").is_none()) else {
+        return value;
+    };
+    value["status"] = born(&value);
+    // Its type adds what every such status has.
+    let read = typed.map(|typed| (typed.read)(&value));
+    read.and_then(Result::ok).unwrap_or(value)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use serde::Deserializer;
-use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use crate::failure::Failure;
@@ -69,7 +69,11 @@ pub(crate) fn configuration(
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Failure> {
     if body.trim_ascii_start().starts_with(b"{") {
-        return checked(body, validation);
+        let read = checked(body, validation);
+        // YAML lets a comma stand after the last field, too.
+        if read.is_ok() || serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+            return read;
+        }
     }
     let refuse = |why| Failure::bad_request(format!("error decoding YAML: {why}"));
     let text = std::str::from_utf8(body).map_err(|error| refuse(error.to_string()))?;

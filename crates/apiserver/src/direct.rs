@@ -9,6 +9,7 @@ use crate::convert::Known;
 use crate::failure::Failure;
 use crate::object::meta_text;
 use crate::options::DeleteOptions;
+use crate::ownership::Shape;
 use crate::patch::Patch;
 use crate::query::{self, FieldValidation, Query};
 use crate::request::{Request, Verb};
@@ -32,7 +33,7 @@ impl Server {
         let mut object = object.clone();
         writing.place(&mut object)?;
         let merge = Patch::Merge(object.clone());
-        let next = |old: &Value, _: &Known| merge.apply(old.clone());
+        let next = |old: &Value, _: &Known| merge.apply(old.clone(), &Shape::Leaf);
         let done = match at_once(writing.change(next, true)) {
             Err(missing) if missing.code == 404 => at_once(writing.create_value(&object))?,
             changed => changed?,

@@ -21,6 +21,7 @@ pub mod door;
 mod engine;
 mod expression;
 mod failure;
+mod furnish;
 mod history;
 mod hooks;
 mod hub;

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::decode;
 use crate::failure::Failure;
+use crate::ownership::Shape;
 use crate::query::FieldValidation;
 use crate::resource::Resource;
 
@@ -74,13 +75,13 @@ impl Patch {
         Ok(Self::Json(patch))
     }
 
-    /// The document with the patch applied.
-    pub(crate) fn apply(&self, mut value: Value) -> Result<Value, Failure> {
+    /// A document of that shape with the patch applied.
+    pub(crate) fn apply(&self, mut value: Value, shape: &Shape) -> Result<Value, Failure> {
         match self {
             Self::Json(patch) => return operations::apply(value, patch),
             Self::Merge(patch) => json_patch::merge(&mut value, patch),
             Self::Strategic(patch) => {
-                strategic::merge(&mut value, patch).map_err(Failure::bad_request)?
+                strategic::merge(&mut value, patch, shape).map_err(Failure::bad_request)?
             }
         }
         Ok(value)

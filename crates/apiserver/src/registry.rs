@@ -28,8 +28,21 @@ impl Registry {
     /// # Errors
     /// When a definition cannot be served; the text names it.
     pub fn new(crds: &[CustomResourceDefinition]) -> Result<Self, String> {
+        Self::made(builtin::resources(), crds)
+    }
+
+    /// The same with the kinds of Kubernetes that nothing here runs.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn with_kubernetes_kinds(crds: &[CustomResourceDefinition]) -> Result<Self, String> {
+        let built_in = [builtin::resources(), builtin::kubernetes_kinds()];
+        Self::made(built_in.into_iter().flatten().collect(), crds)
+    }
+
+    fn made(built_in: Vec<Resource>, crds: &[CustomResourceDefinition]) -> Result<Self, String> {
         let mut resources = BTreeMap::new();
-        for resource in builtin::resources() {
+        for resource in built_in {
             resources.insert(
                 (resource.group.clone(), resource.plural.clone()),
                 Arc::new(resource),

@@ -19,13 +19,17 @@ use crate::resource::{Resource, Version};
 use crate::server::Server;
 use crate::table;
 
+/// The version of tables and metadata, and the one before, which clients still ask for.
+const META: &str = "meta.k8s.io/v1";
+const META_BEFORE: &str = "meta.k8s.io/v1beta1";
+
 /// What the client wants to see of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Whole,
-    /// `PartialObjectMetadata` of meta.k8s.io/v1.
+    /// `PartialObjectMetadata` of meta.k8s.io.
     Metadata,
-    /// `Table` of meta.k8s.io/v1.
+    /// `Table` of meta.k8s.io.
     Table,
 }
 
@@ -35,6 +39,8 @@ pub(crate) struct Render {
     pub(crate) form: Form,
     pub(crate) pretty: bool,
     pub(crate) include: IncludeObject,
+    /// The version in which tables and metadata are written, which are the same in all.
+    meta: &'static str,
     /// Ages in tables are counted up to its now.
     clock: Clock,
     resource: Arc<Resource>,
@@ -49,7 +55,7 @@ impl Render {
         headers: &HeaderMap,
     ) -> Result<Self, Failure> {
         let include = request.query.include_object;
-        let form = form(headers)?;
+        let (form, meta) = form(headers)?;
         if include.is_some() && form != Form::Table {
             return Err(Failure::bad_request(
                 "includeObject is only honoured for tables",
@@ -59,6 +65,7 @@ impl Render {
             form,
             pretty: request.query.pretty,
             include: include.unwrap_or(IncludeObject::Metadata),
+            meta,
             clock: server.clock().clone(),
             resource: request.form().clone(),
             version: request.form_version().name.clone(),
@@ -89,7 +96,7 @@ impl Render {
         let value = match self.form {
             Form::Whole if !self.pretty => return object.json.clone(),
             Form::Whole => object.value.clone(),
-            Form::Metadata => partial(&object.value),
+            Form::Metadata => self.partial(&object.value),
             Form::Table => self.table(
                 std::slice::from_ref(&object.value),
                 meta_of_one(&object.value),
@@ -116,10 +123,10 @@ impl Render {
             Form::Metadata => {
                 let items = objects
                     .iter()
-                    .map(|object| partial(&object.value))
+                    .map(|object| self.partial(&object.value))
                     .collect();
                 (
-                    "meta.k8s.io/v1".to_owned(),
+                    self.meta.to_owned(),
                     "PartialObjectMetadataList".to_owned(),
                     items,
                 )
@@ -158,13 +165,21 @@ impl Render {
     }
 
     fn table(&self, values: &[Value], metadata: Value) -> Value {
-        table::table(
+        let mut table = table::table(
             (&self.resource, self.version()),
             values,
             metadata,
             self.include,
             (self.clock)(),
-        )
+        );
+        table["apiVersion"] = self.meta.into();
+        table
+    }
+
+    fn partial(&self, value: &Value) -> Value {
+        let mut partial = partial(value);
+        partial["apiVersion"] = self.meta.into();
+        partial
     }
 
     /// A document that stands for a bookmark: a version and nothing else.
@@ -175,7 +190,7 @@ impl Render {
                 json!({"apiVersion": api_version, "kind": self.resource.kind, "metadata": metadata})
             }
             Form::Metadata => {
-                json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata})
+                json!({"apiVersion": self.meta, "kind": "PartialObjectMetadata", "metadata": metadata})
             }
             Form::Table => self.table(&[], metadata),
         }
@@ -187,11 +202,11 @@ fn meta_of_one(value: &Value) -> Value {
 }
 
 pub(crate) fn partial(value: &Value) -> Value {
-    json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": value["metadata"]})
+    json!({"apiVersion": META, "kind": "PartialObjectMetadata", "metadata": value["metadata"]})
 }
 
-/// The first form of the `Accept` header that can be given.
-fn form(headers: &HeaderMap) -> Result<Form, Failure> {
+/// The first form of the `Accept` header that can be given, and the version of tables and metadata in it.
+fn form(headers: &HeaderMap) -> Result<(Form, &'static str), Failure> {
     let accept = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok())
@@ -208,15 +223,19 @@ fn form(headers: &HeaderMap) -> Result<Form, Failure> {
                 .map(str::trim)
                 .find_map(|p| p.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
         };
-        if parameter("as").is_some() && parameter("v").is_some_and(|version| version != "v1") {
-            return None;
-        }
-        match parameter("as").as_deref() {
-            None => Some(Form::Whole),
-            Some("Table") => Some(Form::Table),
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Some(Form::Metadata),
-            Some(_) => None,
-        }
+        let meta = match parameter("v").as_deref() {
+            None | Some("v1") => META,
+            Some("v1beta1") => META_BEFORE,
+            Some(_) if parameter("as").is_none() => META,
+            Some(_) => return None,
+        };
+        let form = match parameter("as").as_deref() {
+            None => Form::Whole,
+            Some("Table") => Form::Table,
+            Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Form::Metadata,
+            Some(_) => return None,
+        };
+        Some((form, meta))
     });
     offered.ok_or_else(|| {
         let message = "only the following media types are accepted: application/json, \

@@ -3,11 +3,13 @@
 //!
 //! A resource is pure data; looking it up is [`crate::registry`], and what its objects must keep is [`crate::rules`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionVersion,
 };
+use schemars::generate::SchemaGenerator;
 use serde_json::Value;
 
 use crate::convert::{self, Converter};
@@ -97,8 +99,19 @@ pub enum Conversion {
     Rename(&'static [(&'static str, &'static str)]),
 }
 
-/// Reads a document by a Rust type, and gives it back as the type writes it.
-pub type Typed = fn(&Value) -> Result<Value, String>;
+/// What the Rust type of a built-in says of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Typed {
+    /// Reads a document, and gives it back as the type writes it: without the fields that the type does not know.
+    pub read: fn(&Value) -> Result<Value, String>,
+    /// The name of its schema.
+    pub schema_name: fn() -> Cow<'static, str>,
+    /// Adds its schema, and those that it refers to.
+    pub schema: fn(&mut SchemaGenerator),
+}
+
+/// The status that a new object begins with.
+pub type Born = fn(&Value) -> Value;
 
 /// Fills in what clients may leave out or write in another way; what they leave out may follow from the previous state.
 pub type Complete = fn(&mut Value, Option<&Value>);
@@ -130,6 +143,10 @@ pub struct Traits {
     pub problems: Option<Problems>,
     /// The Rust type of a built-in, in place of a schema.
     pub typed: Option<Typed>,
+    /// The status that a new object has if it brings none.
+    pub born: Option<Born>,
+    /// New objects may bring their status.
+    pub status_at_birth: bool,
     /// Parts that are there, empty, before anybody has written them: `spec/names`.
     pub blank: &'static [&'static str],
 }

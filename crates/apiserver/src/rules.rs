@@ -165,7 +165,7 @@ impl Frame<'_> {
             schema.prune(&mut value, &mut unknown);
         }
         if let Some(typed) = self.resource.traits.typed {
-            let read = typed(&value).map_err(|why| self.unreadable(&why))?;
+            let read = (typed.read)(&value).map_err(|why| self.unreadable(&why))?;
             lost(&value, &read, "", &mut unknown);
         }
         let warnings = self.judge(unknown)?;
@@ -231,7 +231,7 @@ impl Frame<'_> {
             complete(value, old);
         }
         if let Some(typed) = self.resource.traits.typed {
-            let read = typed(value).map_err(|why| self.unreadable(&why))?;
+            let read = (typed.read)(value).map_err(|why| self.unreadable(&why))?;
             lost(value, &read, "", &mut unknown);
             *value = read;
         }
@@ -311,7 +311,7 @@ impl Frame<'_> {
         ] {
             metadata.remove(field);
         }
-        if self.version.status {
+        if self.version.status && !self.resource.traits.status_at_birth {
             remove(value, "status");
         }
     }

@@ -69,7 +69,7 @@ pub(crate) static RESOURCE: LazyLock<Arc<Resource>> = LazyLock::new(|| {
         traits: Traits {
             any_name: true,
             unconditional_update: true,
-            typed: Some(typed::<Written>),
+            typed: Some(typed::<Written>()),
             blank: &["spec", "status"],
             ..Traits::default()
         },

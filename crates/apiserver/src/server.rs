@@ -28,6 +28,8 @@ pub struct Server(Arc<Handle>);
 struct Handle {
     engine: Arc<Engine>,
     ids: Ids,
+    /// The certificate that namespaces tell, on servers that serve Kubernetes' kinds.
+    certificate: Option<String>,
     /// What describes a registry.
     documents: Mutex<Option<(Arc<Registry>, Arc<Documents>)>>,
 }
@@ -46,6 +48,7 @@ pub struct Builder {
     clock: Clock,
     ids: Ids,
     history: usize,
+    kubernetes: Option<String>,
 }
 
 impl Server {
@@ -74,6 +77,7 @@ impl Server {
             clock: Arc::new(Timestamp::now),
             ids: Ids::random(),
             history: HISTORY_EVENTS_DEFAULT,
+            kubernetes: None,
         }
     }
 
@@ -127,6 +131,11 @@ impl Server {
         }
     }
 
+    /// The certificate of the authority that every namespace tells, if this server serves Kubernetes' kinds.
+    pub(crate) fn certificate(&self) -> Option<&str> {
+        self.0.certificate.as_deref()
+    }
+
     pub(crate) fn ids(&self) -> &Ids {
         &self.0.ids
     }
@@ -168,6 +177,14 @@ impl Builder {
         self
     }
 
+    /// Serves kinds of Kubernetes that nothing here runs too, for clients that expect them. Every namespace then tells
+    /// this certificate of the server's authority.
+    #[must_use]
+    pub fn kubernetes_kinds(mut self, certificate: impl Into<String>) -> Self {
+        self.kubernetes = Some(certificate.into());
+        self
+    }
+
     /// Loads what is stored and starts to serve it.
     ///
     /// # Errors
@@ -175,9 +192,12 @@ impl Builder {
     pub fn build(self) -> Result<Server, api::Error> {
         let registry = match self.registry {
             Some(registry) => registry,
-            None => Registry::new(&self.crds)
-                .map(Arc::new)
-                .map_err(|why| api::Error::new(api::ErrorKind::Invalid, why))?,
+            None => match self.kubernetes {
+                Some(_) => Registry::with_kubernetes_kinds(&self.crds),
+                None => Registry::new(&self.crds),
+            }
+            .map(Arc::new)
+            .map_err(|why| api::Error::new(api::ErrorKind::Invalid, why))?,
         };
         let loaded = self.storage.load().map_err(boot::unreadable)?;
         let registry = with_stored(registry, &loaded);
@@ -188,6 +208,7 @@ impl Builder {
         let handle = Handle {
             engine,
             ids: self.ids,
+            certificate: self.kubernetes,
             documents: Mutex::default(),
         };
         let server = Server(Arc::new(handle));

@@ -7,6 +7,7 @@ mod age;
 mod builtin;
 mod columns;
 mod jsonpath;
+mod kubernetes;
 
 #[cfg(test)]
 mod tests;

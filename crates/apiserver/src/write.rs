@@ -26,7 +26,7 @@ use crate::request::{Request, Subresource, Verb};
 use crate::rules::{Admitted, By, Frame, Stamp};
 use crate::server::Server;
 use crate::state::State;
-use crate::{decode, definition, list, namespace, read};
+use crate::{builtin, decode, definition, furnish, list, namespace, read};
 
 /// How many generated names are tried before the client is told that all are taken.
 const NAMES_TRIED_MAX: usize = 8;
@@ -194,7 +194,7 @@ impl<'a> Writing<'a> {
         };
         let now = stamp.now.clone();
         let value = self.frame(&Known::default()).create(value, stamp)?;
-        let value = namespace::finish(resource, value);
+        let value = builtin::born(resource, namespace::finish(resource, value));
         let registry = self.server.registry();
         access::check_created(self.author, self.request, &value)?;
         let subject = Subject {
@@ -217,6 +217,9 @@ impl<'a> Writing<'a> {
             }
             let (outcome, dry_run) = (Outcome::Set(value.clone()), self.request.query.dry_run);
             if let Some(decided) = self.take(&key, None, outcome, dry_run, admit)? {
+                if resource.is_namespace() && !dry_run {
+                    furnish::namespace(self.server, &key.name);
+                }
                 return Ok(Done { decided, warnings });
             }
         }
@@ -282,7 +285,7 @@ impl<'a> Writing<'a> {
         }
         let (patch, warnings) = Patch::parse(headers, body, resource, query.field_validation)?;
         let patched = |old: &Value, _: &Known| {
-            let mut value = patch.apply(old.clone())?;
+            let mut value = patch.apply(old.clone(), &self.request.form_version().shape)?;
             self.place_named(&mut value)?;
             Ok(value)
         };

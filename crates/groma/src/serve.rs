@@ -4,7 +4,7 @@
 mod cluster;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use apiserver::Server;
@@ -36,6 +36,9 @@ pub struct Options {
     /// Names and addresses, besides this machine's own, under which clients reach the server
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
+    /// Also serve kinds of Kubernetes that nothing here runs (Pod, Node, Service, Deployment, …) for clients that expect them
+    #[arg(long)]
+    kubernetes_kinds: bool,
     /// Blocks to run
     #[arg(long, value_delimiter = ',', default_value = "tcso,mco,wdm,tcm")]
     blocks: Vec<Block>,
@@ -61,7 +64,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let state = &options.state;
     let _lock = Lock::take(&places::lock(state))?;
-    let server = open(state)?;
+    let server = open(&options)?;
     let _doors = open_doors(&server, &options).await?;
     let client = server.client();
     tracing::info!(state = %state.display(), "serving");
@@ -71,12 +74,19 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open(state: &Path) -> anyhow::Result<Server> {
+fn open(options: &Options) -> anyhow::Result<Server> {
+    let state = &options.state;
     let path = places::store(state);
     let storage =
         Redb::open(&path).with_context(|| format!("cannot open the store {}", path.display()))?;
-    let server = Server::builder().crds(api::crds()).storage(storage).build();
-    server.map_err(|error| anyhow::anyhow!(api::chain(&error)))
+    let mut server = Server::builder().crds(api::crds()).storage(storage);
+    if options.kubernetes_kinds {
+        let authority = Authority::open(&places::authority(state), Timestamp::now())?;
+        server = server.kubernetes_kinds(authority.certificate());
+    }
+    server
+        .build()
+        .map_err(|error| anyhow::anyhow!(api::chain(&error)))
 }
 
 /// Opens the doors for the owner of the socket and for everyone with a certificate.
@@ -166,6 +176,7 @@ mod tests {
             state: PathBuf::new(),
             listen,
             names: vec!["groma.example".to_owned()],
+            kubernetes_kinds: false,
             blocks: Vec::new(),
         };
         let expected = ["groma.example"].iter().chain(names_expected);

@@ -16,20 +16,20 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 pub(super) fn resources() -> [Resource; 5] {
     [
         accounts(),
-        roles("roles", "Role", true, typed::<Role>),
-        roles("clusterroles", "ClusterRole", false, typed::<ClusterRole>),
-        bindings("rolebindings", "RoleBinding", true, typed::<RoleBinding>),
+        roles("roles", "Role", true, typed::<Role>()),
+        roles("clusterroles", "ClusterRole", false, typed::<ClusterRole>()),
+        bindings("rolebindings", "RoleBinding", true, typed::<RoleBinding>()),
         bindings(
             "clusterrolebindings",
             "ClusterRoleBinding",
             false,
-            typed::<ClusterRoleBinding>,
+            typed::<ClusterRoleBinding>(),
         ),
     ]
 }
 
 fn accounts() -> Resource {
-    let typed = typed::<ServiceAccount>;
+    let typed = typed::<ServiceAccount>();
     let mut builtin = Builtin::core("serviceaccounts", "ServiceAccount", &["sa"], typed);
     let secrets = Shape::Items(vec![("name".to_owned(), None)], Box::new(Shape::Leaf));
     builtin.shape = Shape::object([("secrets", secrets)]);

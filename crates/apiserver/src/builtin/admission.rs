@@ -27,14 +27,14 @@ pub(super) fn resources() -> [Resource; 4] {
         resource(
             "mutatingwebhookconfigurations",
             "MutatingWebhookConfiguration",
-            typed::<MutatingWebhookConfiguration>,
+            typed::<MutatingWebhookConfiguration>(),
             (complete_hooks, hook_problems),
             hooks(),
         ),
         resource(
             "validatingwebhookconfigurations",
             "ValidatingWebhookConfiguration",
-            typed::<ValidatingWebhookConfiguration>,
+            typed::<ValidatingWebhookConfiguration>(),
             (complete_hooks, hook_problems),
             hooks(),
         ),
@@ -42,7 +42,7 @@ pub(super) fn resources() -> [Resource; 4] {
         resource(
             "validatingadmissionpolicybindings",
             "ValidatingAdmissionPolicyBinding",
-            typed::<ValidatingAdmissionPolicyBinding>,
+            typed::<ValidatingAdmissionPolicyBinding>(),
             (complete_binding, binding_problems),
             Shape::object([(
                 "spec",
@@ -81,7 +81,7 @@ fn policies() -> Resource {
     let mut resource = resource(
         "validatingadmissionpolicies",
         "ValidatingAdmissionPolicy",
-        typed::<ValidatingAdmissionPolicy>,
+        typed::<ValidatingAdmissionPolicy>(),
         (complete_policy, policy_problems),
         Shape::object([("spec", spec), ("status", Shape::named([]))]),
     );

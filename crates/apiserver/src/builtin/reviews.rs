@@ -11,9 +11,9 @@ use crate::review::{ACCESS, AUTHENTICATION, AUTHORIZATION, RULES, SELF};
 
 pub(super) fn resources() -> [Resource; 3] {
     [
-        review(AUTHENTICATION, SELF, typed::<SelfSubjectReview>),
-        review(AUTHORIZATION, ACCESS, typed::<SelfSubjectAccessReview>),
-        review(AUTHORIZATION, RULES, typed::<SelfSubjectRulesReview>),
+        review(AUTHENTICATION, SELF, typed::<SelfSubjectReview>()),
+        review(AUTHORIZATION, ACCESS, typed::<SelfSubjectAccessReview>()),
+        review(AUTHORIZATION, RULES, typed::<SelfSubjectRulesReview>()),
     ]
 }
 

@@ -1,46 +1,19 @@
 //! The schemas of one document: those of definitions as they were given, those of built-ins from their Rust types.
 
-use k8s_openapi::api::authentication::v1::SelfSubjectReview;
-use k8s_openapi::api::authorization::v1::{SelfSubjectAccessReview, SelfSubjectRulesReview};
 use k8s_openapi::api::autoscaling::v1::Scale;
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret, ServiceAccount};
-use k8s_openapi::api::events::v1::Event as NewEvent;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use super::group_version_kind;
+use crate::builtin::lists::{self, LISTS, List, Merged, Owned};
 use crate::resource::{Resource, Version};
 use crate::scale;
 
 /// What references to schemas begin with.
 pub(super) const COMPONENTS: &str = "#/components/schemas/";
-/// Lists that a strategic merge patch merges by a key instead of replacing: schema, field, key (empty for plain values).
-const MERGED_LISTS: [(&str, &str, &str); 5] = [
-    (
-        "io.k8s.api.core.v1.ServiceAccount",
-        "imagePullSecrets",
-        "name",
-    ),
-    ("io.k8s.api.core.v1.ServiceAccount", "secrets", "name"),
-    (
-        "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
-        "ownerReferences",
-        "uid",
-    ),
-    (
-        "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
-        "finalizers",
-        "",
-    ),
-    ("io.k8s.api.core.v1.NamespaceStatus", "conditions", "type"),
-];
-
 /// What every object has.
 const FRAME: [&str; 3] = ["apiVersion", "kind", "metadata"];
 /// Says which fields a field selector may name.
@@ -64,8 +37,8 @@ impl Default for Schemas {
 
 /// The schema's name of a resource's objects: `dev.groma.v1alpha1.Site`.
 pub(super) fn name(resource: &Resource, version: &Version) -> String {
-    match built_in(resource) {
-        Some(built_in) => (built_in.name)(),
+    match resource.traits.typed {
+        Some(typed) => (typed.schema_name)().into_owned(),
         None => format!(
             "{}.{}.{}",
             reversed(&resource.group),
@@ -84,8 +57,8 @@ impl Schemas {
     /// Adds what the resource's paths refer to.
     pub(super) fn add(&mut self, resource: &Resource, version: &Version) {
         let name = name(resource, version);
-        match built_in(resource) {
-            Some(built_in) => (built_in.add)(&mut self.generator),
+        match resource.traits.typed {
+            Some(typed) => (typed.schema)(&mut self.generator),
             None => {
                 let schema = self.custom(version);
                 self.made.insert(name.clone(), schema);
@@ -119,12 +92,12 @@ impl Schemas {
                 None => drop(all.insert(name, schema)),
             }
         }
-        for (schema, field, key) in MERGED_LISTS {
-            if let Some(list) = all
-                .get_mut(schema)
-                .and_then(|s| s["properties"].get_mut(field))
-            {
-                mark_merged(list, key);
+        for (name, schema) in &mut all {
+            let of = lists::short(name);
+            for known in LISTS.iter().filter(|list| list.of == of) {
+                if let Some(list) = schema["properties"].get_mut(known.field) {
+                    mark(list, known);
+                }
             }
         }
         all
@@ -232,48 +205,21 @@ impl Schemas {
 /// Says which kinds a schema or an operation is about.
 pub(super) const KIND: &str = "x-kubernetes-group-version-kind";
 
-/// A resource whose schema comes from a Rust type.
-struct BuiltIn {
-    name: fn() -> String,
-    add: fn(&mut SchemaGenerator),
-}
-
-fn built_in(resource: &Resource) -> Option<BuiltIn> {
-    fn of<T: JsonSchema>() -> BuiltIn {
-        BuiltIn {
-            name: || T::schema_name().into_owned(),
-            add: |generator| drop(generator.subschema_for::<T>()),
-        }
+/// Says of a list what tells its items apart, and what patches do to it.
+fn mark(list: &mut Value, known: &List) {
+    let (kind, keys): (_, &[&str]) = match known.owned {
+        Owned::Whole => ("atomic", &[]),
+        Owned::Values => ("set", &[]),
+        Owned::Items(keys) => ("map", keys),
+    };
+    list["x-kubernetes-list-type"] = kind.into();
+    if !keys.is_empty() {
+        list["x-kubernetes-list-map-keys"] = json!(keys);
     }
-    match (resource.group.as_str(), resource.plural.as_str()) {
-        ("", "namespaces") => Some(of::<Namespace>()),
-        ("", "configmaps") => Some(of::<ConfigMap>()),
-        ("", "secrets") => Some(of::<Secret>()),
-        ("", "events") => Some(of::<Event>()),
-        ("events.k8s.io", "events") => Some(of::<NewEvent>()),
-        ("coordination.k8s.io", "leases") => Some(of::<Lease>()),
-        ("", "serviceaccounts") => Some(of::<ServiceAccount>()),
-        ("networking.k8s.io", "networkpolicies") => Some(of::<NetworkPolicy>()),
-        ("authentication.k8s.io", "selfsubjectreviews") => Some(of::<SelfSubjectReview>()),
-        ("authorization.k8s.io", "selfsubjectaccessreviews") => {
-            Some(of::<SelfSubjectAccessReview>())
-        }
-        ("authorization.k8s.io", "selfsubjectrulesreviews") => Some(of::<SelfSubjectRulesReview>()),
-        (scale::GROUP, "scales") => Some(of::<Scale>()),
-        ("rbac.authorization.k8s.io", "roles") => Some(of::<Role>()),
-        ("rbac.authorization.k8s.io", "clusterroles") => Some(of::<ClusterRole>()),
-        ("rbac.authorization.k8s.io", "rolebindings") => Some(of::<RoleBinding>()),
-        ("rbac.authorization.k8s.io", "clusterrolebindings") => Some(of::<ClusterRoleBinding>()),
-        ("apiextensions.k8s.io", "customresourcedefinitions") => {
-            Some(of::<CustomResourceDefinition>())
-        }
-        _ => None,
+    if known.merged != Merged::Replaced {
+        list["x-kubernetes-patch-strategy"] = "merge".into();
     }
-}
-
-fn mark_merged(list: &mut Value, key: &str) {
-    list["x-kubernetes-patch-strategy"] = "merge".into();
-    if !key.is_empty() {
+    if let Merged::By(key) = known.merged {
         list["x-kubernetes-patch-merge-key"] = key.into();
     }
 }

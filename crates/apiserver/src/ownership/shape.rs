@@ -43,6 +43,28 @@ impl Shape {
         Self::Fields(BTreeMap::from(fields), Box::new(Self::Leaf))
     }
 
+    /// `ObjectMeta`.
+    pub(crate) fn metadata() -> Self {
+        METADATA.clone()
+    }
+
+    /// The shape of a field of an object.
+    pub(crate) fn field(&self, name: &str) -> &Self {
+        match self {
+            Self::Fields(named, others) => named.get(name).unwrap_or(others),
+            Self::Unknown => self,
+            _ => &Self::Leaf,
+        }
+    }
+
+    /// The shape of the items of a list.
+    pub(crate) fn items(&self) -> &Self {
+        match self {
+            Self::Items(_, items) => items,
+            _ => &Self::Leaf,
+        }
+    }
+
     /// Objects of the API of which nothing is known but that.
     pub(crate) fn unknown_object() -> Self {
         Self::Fields(Self::whole(BTreeMap::new()), Box::new(Self::Unknown))

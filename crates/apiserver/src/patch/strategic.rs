@@ -1,38 +1,20 @@
 //! Strategic merge patch for the built-in types: maps merge, and lists merge where Kubernetes' types say so.
 //!
 //! Directives: `$patch: replace|delete|merge` in maps and in items of merged lists, `$deleteFromPrimitiveList/…`,
-//! `$setElementOrder/…` and `$retainKeys`. Only the lists of the types that are served have merge keys here.
+//! `$setElementOrder/…` and `$retainKeys`. Which lists are merged, and by what, says [`crate::builtin::lists`].
 
 use serde_json::{Map, Value};
+
+use crate::builtin::lists::{self, Merged};
+use crate::ownership::Shape;
 
 const PATCH: &str = "$patch";
 const RETAIN: &str = "$retainKeys";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 const ORDER: &str = "$setElementOrder/";
 
-/// How a list is merged.
-enum Merge {
-    /// The patch's list takes its place.
-    Replace,
-    /// Values that are not there yet are added.
-    Values,
-    /// Items with the same value of this field are merged.
-    Key(&'static str),
-}
-
-/// The lists of served built-in types that have a merge key, by the name of their field.
-fn merge_of(field: &str) -> Merge {
-    match field {
-        "finalizers" => Merge::Values,
-        "ownerReferences" => Merge::Key("uid"),
-        "conditions" => Merge::Key("type"),
-        "imagePullSecrets" | "secrets" => Merge::Key("name"),
-        _ => Merge::Replace,
-    }
-}
-
-/// Applies the patch to a document.
-pub(super) fn merge(value: &mut Value, patch: &Value) -> Result<(), String> {
+/// Applies the patch to a document of that shape.
+pub(super) fn merge(value: &mut Value, patch: &Value, shape: &Shape) -> Result<(), String> {
     let Some(patch) = patch.as_object() else {
         return Err("a patch must be a JSON object".to_owned());
     };
@@ -45,26 +27,30 @@ pub(super) fn merge(value: &mut Value, patch: &Value) -> Result<(), String> {
     match directive(patch)? {
         Some(Directive::Replace) => *fields = without_directives(patch),
         Some(Directive::Delete) => fields.clear(),
-        None => merge_fields(fields, patch)?,
+        None => merge_fields(fields, patch, shape)?,
     }
     Ok(())
 }
 
-fn merge_fields(fields: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), String> {
+fn merge_fields(
+    fields: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+    shape: &Shape,
+) -> Result<(), String> {
     if let Some(retained) = patch.get(RETAIN) {
         let retained = retained.as_array().ok_or("$retainKeys must be a list")?;
         fields.retain(|name, _| retained.iter().any(|kept| kept == name));
     }
     for (name, content) in patch.iter().filter(|(name, _)| !name.starts_with('$')) {
+        if content.is_null() {
+            fields.remove(name);
+            continue;
+        }
+        let value = fields.entry(name.clone()).or_insert(Value::Null);
         match content {
-            Value::Null => drop(fields.remove(name)),
-            Value::Object(_) => merge(fields.entry(name.clone()).or_insert(Value::Null), content)?,
-            Value::Array(list) => merge_list(
-                fields.entry(name.clone()).or_insert(Value::Null),
-                name,
-                list,
-            )?,
-            plain => drop(fields.insert(name.clone(), plain.clone())),
+            Value::Object(_) => merge(value, content, shape.field(name))?,
+            Value::Array(list) => merge_list(value, (name, shape.field(name)), list)?,
+            plain => *value = plain.clone(),
         }
     }
     for (name, content) in patch {
@@ -74,7 +60,7 @@ fn merge_fields(fields: &mut Map<String, Value>, patch: &Map<String, Value>) -> 
     }
     for (name, content) in patch {
         if let Some(list) = name.strip_prefix(ORDER) {
-            order(fields, list, content)?;
+            order(fields, (list, shape.field(list)), content)?;
         }
     }
     Ok(())
@@ -108,11 +94,15 @@ fn without_directives(patch: &Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
-fn merge_list(value: &mut Value, field: &str, patch: &[Value]) -> Result<(), String> {
+fn merge_list(
+    value: &mut Value,
+    (field, shape): (&str, &Shape),
+    patch: &[Value],
+) -> Result<(), String> {
     let mut list = value.as_array().cloned().unwrap_or_default();
-    match merge_of(field) {
-        Merge::Replace => list = patch.to_vec(),
-        Merge::Values => {
+    match lists::merging(field, shape) {
+        Merged::Replaced => list = patch.to_vec(),
+        Merged::Values => {
             let before = list.clone();
             for item in patch {
                 if !list.contains(item) {
@@ -121,10 +111,10 @@ fn merge_list(value: &mut Value, field: &str, patch: &[Value]) -> Result<(), Str
             }
             list = woven(list, &before, patch, |one, other| one == other);
         }
-        Merge::Key(key) => {
+        Merged::By(key) => {
             let before = list.clone();
             for item in patch {
-                merge_item(&mut list, field, key, item)?;
+                merge_item(&mut list, (field, shape.items()), key, item)?;
             }
             list = woven(list, &before, patch, |one, other| {
                 one.get(key) == other.get(key)
@@ -164,7 +154,12 @@ fn woven(
     woven
 }
 
-fn merge_item(list: &mut Vec<Value>, field: &str, key: &str, item: &Value) -> Result<(), String> {
+fn merge_item(
+    list: &mut Vec<Value>,
+    (field, shape): (&str, &Shape),
+    key: &str,
+    item: &Value,
+) -> Result<(), String> {
     let fields = item
         .as_object()
         .ok_or_else(|| format!("items of {field} must be objects"))?;
@@ -183,7 +178,7 @@ fn merge_item(list: &mut Vec<Value>, field: &str, key: &str, item: &Value) -> Re
     match (directive, place) {
         (Some(Directive::Delete), Some(place)) => drop(list.remove(place)),
         (Some(Directive::Delete), None) => {}
-        (_, Some(place)) => merge(&mut list[place], item)?,
+        (_, Some(place)) => merge(&mut list[place], item, shape)?,
         (_, None) => list.push(Value::Object(without_directives(fields))),
     }
     Ok(())
@@ -204,13 +199,17 @@ fn delete_values(
 }
 
 /// Puts a merged list into the order that the client has: named items first, in their order.
-fn order(fields: &mut Map<String, Value>, list: &str, order: &Value) -> Result<(), String> {
+fn order(
+    fields: &mut Map<String, Value>,
+    (list, shape): (&str, &Shape),
+    order: &Value,
+) -> Result<(), String> {
     let order = order
         .as_array()
         .ok_or_else(|| format!("{ORDER}{list} must be a list"))?;
-    let same = |item: &Value, wanted: &Value| match merge_of(list) {
-        Merge::Key(key) => item.get(key) == wanted.get(key),
-        Merge::Values | Merge::Replace => item == wanted,
+    let same = |item: &Value, wanted: &Value| match lists::merging(list, shape) {
+        Merged::By(key) => item.get(key) == wanted.get(key),
+        Merged::Values | Merged::Replaced => item == wanted,
     };
     if let Some(items) = fields.get_mut(list).and_then(Value::as_array_mut) {
         items.sort_by_key(|item| {

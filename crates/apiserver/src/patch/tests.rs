@@ -18,7 +18,7 @@ fn apply(content_type: &str, old: Value, patch: &Value) -> Result<Value, Failure
     headers.insert("content-type", content_type.parse().expect("a header"));
     let body = Bytes::from(patch.to_string());
     let (patch, _) = Patch::parse(&headers, &body, maps, FieldValidation::Strict)?;
-    patch.apply(old)
+    patch.apply(old, &maps.versions[0].shape)
 }
 
 #[test]

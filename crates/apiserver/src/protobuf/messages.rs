@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// The tables by API group, of which core has no name.
-const TABLES: [(&str, &str); 15] = [
+const TABLES: [(&str, &str); 17] = [
     ("", include_str!("messages/core.txt")),
     (
         "admissionregistration.k8s.io",
@@ -17,6 +17,14 @@ const TABLES: [(&str, &str); 15] = [
         include_str!("messages/apiextensions.k8s.io.txt"),
     ),
     ("apps", include_str!("messages/apps.txt")),
+    (
+        "authentication.k8s.io",
+        include_str!("messages/authentication.k8s.io.txt"),
+    ),
+    (
+        "authorization.k8s.io",
+        include_str!("messages/authorization.k8s.io.txt"),
+    ),
     ("autoscaling", include_str!("messages/autoscaling.txt")),
     ("batch", include_str!("messages/batch.txt")),
     (

@@ -95,6 +95,8 @@ pub(crate) fn text_at<'a>(value: &'a Value, path: &str) -> Cow<'a, str> {
                 .and_then(Value::as_str)
                 .unwrap_or_default(),
         ),
+        // What a Node and a Pod leave away means no, and is selected as such.
+        None if matches!(path, "spec.unschedulable" | "spec.hostNetwork") => Cow::Borrowed("false"),
         _ => Cow::Borrowed(""),
     }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::age;
 use super::columns::{self, Column};
+use super::kubernetes;
 use crate::resource::Resource;
 use crate::scale;
 
@@ -49,12 +50,12 @@ pub(super) fn columns(resource: &Resource) -> Option<Vec<Column>> {
             Column::at("Desired", "integer", ".spec.replicas"),
             Column::at("Available", "integer", ".status.replicas"),
         ]),
-        _ => return None,
+        _ => return kubernetes::columns(resource),
     };
     Some(columns)
 }
 
-fn named<const N: usize>(middle: [Column; N]) -> Vec<Column> {
+pub(super) fn named<const N: usize>(middle: [Column; N]) -> Vec<Column> {
     std::iter::once(columns::name())
         .chain(middle)
         .chain([columns::age()])

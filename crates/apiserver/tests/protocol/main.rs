@@ -5,6 +5,7 @@ mod apply;
 mod conversion;
 mod definitions;
 mod hook;
+mod kubernetes;
 mod policy;
 mod restart;
 mod reviews;

@@ -44,6 +44,15 @@ pub struct Step<'a> {
 impl Pair {
     /// Both with the same definitions; `None`, with the reason told, where there is no real one.
     pub async fn new(definitions: &[Value]) -> Option<Self> {
+        let read = |definition: &Value| serde_json::from_value(definition.clone());
+        let served: Result<Vec<CustomResourceDefinition>, _> =
+            definitions.iter().map(read).collect();
+        let ours = Server::in_memory(served.expect("definitions"));
+        Self::with(ours.client(), definitions).await
+    }
+
+    /// A real one beside one of ours.
+    pub async fn with(ours: Client, definitions: &[Value]) -> Option<Self> {
         let server = match ApiServer::start() {
             Ok(server) => server,
             Err(skip) => {
@@ -58,10 +67,6 @@ impl Pair {
             ..AuthInfo::default()
         };
         let real = Client::try_from(config).expect("a client");
-        let read = |definition: &Value| serde_json::from_value(definition.clone());
-        let served: Result<Vec<CustomResourceDefinition>, _> =
-            definitions.iter().map(read).collect();
-        let ours = Server::in_memory(served.expect("definitions")).client();
         let mut pair = Self {
             real,
             ours,
@@ -135,6 +140,11 @@ impl Pair {
             body: body.to_string().into_bytes(),
         };
         self.until_step(&step, |code, _| code >= 400).await;
+    }
+
+    /// What both answer.
+    pub async fn answers(&self, step: &Step<'_>) -> [(u16, Value); 2] {
+        [ask(&self.real, step).await, ask(&self.ours, step).await]
     }
 
     /// Sends a request to both and notes what differs in their answers.
