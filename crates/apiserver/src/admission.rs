@@ -191,10 +191,9 @@ impl<'a> Attempt<'a> {
         subject: Subject<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Option<Value>, Failure> {
-        let Some(version) = self.concerned(hook, subject)? else {
+        let Some((version, seen)) = self.concerned(hook, subject).await? else {
             return Ok(None);
         };
-        let seen = self.seen(version, subject).await?;
         let answer = self.told(hook, hook.ask(self, version, seen.subject(), true).await)?;
         warnings.extend(answer.warnings);
         if answer.patch.0.is_empty() {
@@ -210,6 +209,11 @@ impl<'a> Attempt<'a> {
         let after = after.map_err(|failure| Failure::internal(failure.message))?;
         if after == before {
             return Ok(None);
+        }
+        if !after.is_object() {
+            let name = hook.name();
+            let message = format!("admission webhook {name:?} made something else of the object");
+            return Err(Failure::internal(message));
         }
         let versions = (version, self.request.served());
         let after = convert::between(&self.request.resource, versions, after).await?;
@@ -231,12 +235,11 @@ impl<'a> Attempt<'a> {
         }
         let mut concerned = Vec::new();
         for hook in &admission.validating {
-            if let Some(version) = self.concerned(hook, subject)? {
-                concerned.push((hook, version));
+            if let Some((version, seen)) = self.concerned(hook, subject).await? {
+                concerned.push((hook, version, seen));
             }
         }
-        let asked = concerned.into_iter().map(|(hook, version)| async move {
-            let seen = self.seen(version, subject).await?;
+        let asked = concerned.iter().map(|(hook, version, seen)| async move {
             self.told(hook, hook.ask(self, version, seen.subject(), false).await)
         });
         for answer in join_all(asked).await {
@@ -262,14 +265,18 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The version in which the webhook is to be asked, if it is.
-    fn concerned(&self, hook: &Hook, subject: Subject<'_>) -> Result<Option<&'a Version>, Failure> {
+    /// The version in which the webhook is to be asked, if it is, and the states in it.
+    async fn concerned(
+        &self,
+        hook: &Hook,
+        subject: Subject<'_>,
+    ) -> Result<Option<(&'a Version, Seen)>, Failure> {
         let Some(version) = hook.scope.version(self, subject)? else {
             return Ok(None);
         };
-        let holds = self.hold(&hook.conditions, version, subject);
-        match holds {
-            Ok(true) => Ok(Some(version)),
+        let seen = self.seen(version, subject).await?;
+        match self.hold(&hook.conditions, version, seen.subject()) {
+            Ok(true) => Ok(Some((version, seen))),
             Ok(false) => Ok(None),
             Err(_) if hook.ignores => Ok(None),
             Err(why) => Err(self.forbidden(subject, &why)),

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::object::Object;
 use crate::resource::{Conversion, Resource, Version};
+use crate::schema::Schema;
 
 pub(crate) use known::Known;
 pub(crate) use webhook::{Converter, problems};
@@ -107,15 +108,33 @@ fn by_rule(resource: &Resource, version: &Version, mut stored: Value) -> Value {
     rename(&mut stored, version.conversion, |(stored, served)| {
         (stored, served)
     });
+    in_form(version.schema.as_ref(), &mut stored);
     stored
 }
 
+/// A document of a served version as it is stored, where no webhook is needed.
 fn stored_by_rule(resource: &Resource, version: &Version, mut served: Value) -> Value {
+    let is_other = served["apiVersion"] != resource.stored_as.as_str();
     served["apiVersion"] = resource.stored_as.clone().into();
     rename(&mut served, version.conversion, |(stored, served)| {
         (served, stored)
     });
+    if is_other {
+        let stored = resource.stored_version();
+        in_form(
+            stored.and_then(|stored| stored.schema.as_ref()),
+            &mut served,
+        );
+    }
     served
+}
+
+/// Brings a document that came from another version into the form of this one.
+fn in_form(schema: Option<&Schema>, value: &mut Value) {
+    if let Some(schema) = schema {
+        schema.prune(value, &mut Vec::new());
+        schema.fill(value);
+    }
 }
 
 /// The path in stored objects of a path in served ones.

@@ -18,7 +18,6 @@ use crate::failure::Failure;
 use crate::history::{Change, Event};
 use crate::object::{Key, Object};
 use crate::registry::Registry;
-use crate::resource::Home;
 use crate::server;
 use crate::state::{State, Visible};
 use crate::store::{self, Storage};
@@ -117,7 +116,11 @@ impl Engine {
             let old = event.old.as_ref().map(|old| &old.value);
             let next = self.registry().redefined(old, new);
             let home = definition::home(&event.new.value);
-            if !serves_as_before(&self.registry(), &next, &home) {
+            let same = |part: &str| {
+                old.is_some_and(|old| old["spec"][part] == event.new.value["spec"][part])
+            };
+            // Who watches sees objects in the form of the definition as it was.
+            if !same("versions") || !same("conversion") || new.is_none() {
                 state.hub.close_home(&home);
             }
             if let Some(resource) = next.at_home(&home) {
@@ -274,16 +277,6 @@ fn says_the_same(event: &Event) -> bool {
     old["spec"] == new["spec"]
         && definition::serves(old) == definition::serves(new)
         && names(old) == names(new)
-}
-
-/// Whether every version is still served: who watches one that is not has to start again.
-fn serves_as_before(before: &Registry, after: &Registry, home: &Home) -> bool {
-    let Some(before) = before.at_home(home) else {
-        return true;
-    };
-    let after = after.at_home(home);
-    let mut versions = before.versions.iter();
-    versions.all(|version| after.is_some_and(|after| after.version(&version.name).is_some()))
 }
 
 /// Too many others write the same object.

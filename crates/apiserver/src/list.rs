@@ -69,9 +69,13 @@ pub(crate) fn page(
 pub(crate) fn selection(request: &Request) -> Result<Selection, Failure> {
     let query = &request.query;
     let version = request.served();
+    // Objects are selected as they are stored; what a webhook makes of them is not seen.
+    let resource = &request.resource;
+    let is_stored = resource.api_version(&version.name) == resource.stored_as;
+    let is_seen = resource.converter.is_none() || is_stored;
     let accept = |path: &str| {
         let known = matches!(path, "metadata.name" | "metadata.namespace")
-            || version.selectable.iter().any(|p| p == path);
+            || is_seen && version.selectable.iter().any(|p| p == path);
         known.then(|| convert::stored_path(version.conversion, path))
     };
     let labels = LabelSelector::parse(&query.label_selector).map_err(Failure::bad_request)?;

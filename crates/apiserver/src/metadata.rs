@@ -78,10 +78,17 @@ pub(crate) fn problems(resource: &Resource, value: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let fields = meta(value);
     name_problems(resource, fields, &mut causes);
-    label_problems(fields, &mut causes);
-    annotation_problems(fields, &mut causes);
+    causes.extend(key_problems(value));
     finalizer_problems(value, &mut causes);
     owner_problems(fields, &mut causes);
+    causes
+}
+
+/// What is wrong with the keys and values of labels and annotations.
+pub(crate) fn key_problems(value: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    label_problems(meta(value), &mut causes);
+    annotation_problems(meta(value), &mut causes);
     causes
 }
 

@@ -129,6 +129,7 @@ impl Frame<'_> {
             ..*self
         };
         lenient.read(&mut changed, old.map(|(old, _)| &old.value))?;
+        self.check_identity(&changed, draft, old.map(|(old, _)| old))?;
         let owners = meta(draft).get(ownership::FIELD).cloned();
         match owners {
             Some(owners) => meta_mut(&mut changed).insert(ownership::FIELD.to_owned(), owners),
@@ -140,6 +141,34 @@ impl Frame<'_> {
         }
         lenient.complete(&mut changed);
         Ok(changed)
+    }
+
+    /// Nobody who is asked about an object may make it another one.
+    fn check_identity(
+        &self,
+        changed: &Value,
+        draft: &Value,
+        old: Option<&Object>,
+    ) -> Result<(), Failure> {
+        let (mut fixed, mut causes) = (vec!["namespace"], Vec::new());
+        if let Some(old) = old {
+            fixed.push("name");
+            causes.extend(metadata::change_problems(changed, &old.value));
+        }
+        for field in fixed {
+            let given = meta_text(changed, field);
+            if given != meta_text(draft, field) {
+                let (field, why) = (format!("metadata.{field}"), "field is immutable");
+                causes.push(Cause::invalid(field, &given.into(), why));
+            }
+        }
+        match causes.is_empty() {
+            true => Ok(()),
+            false => {
+                let name = meta_text(draft, "name");
+                Err(Failure::invalid(self.resource, name, &causes))
+            }
+        }
     }
 
     /// What somebody applies, in the form of an object that has only the fields which he names.

@@ -20,9 +20,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 
-use crate::body::BODY_BYTES_MAX;
 use crate::failure::Cause;
+use crate::object::OBJECT_BYTES_MAX;
 
+/// Longest answer: an object of any size, or many, with what is around them.
+const ANSWER_BYTES_MAX: usize = 4 * OBJECT_BYTES_MAX;
 /// The port of a Service that names none.
 const PORT_DEFAULT: i32 = 443;
 
@@ -173,7 +175,7 @@ impl Webhook {
         let sent = self.client.request(request).await;
         let response = sent.map_err(|error| innermost(&error))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
         let body = body.await.map_err(|error| error.to_string())?.to_bytes();
         if !status.is_success() {
             return Err(format!("the webhook answered {status}"));

@@ -5,10 +5,12 @@ mod review;
 mod scale;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::access::{self, Identity};
 use crate::admission::{Admission, Attempt, Operation, Subject};
@@ -28,6 +30,8 @@ use crate::server::Server;
 use crate::state::State;
 use crate::{builtin, decode, definition, furnish, list, namespace, read};
 
+/// How long a write may take, with all that is asked about it, as in Kubernetes.
+const WRITE_LASTS_MAX: Duration = Duration::from_secs(60);
 /// How many generated names are tried before the client is told that all are taken.
 const NAMES_TRIED_MAX: usize = 8;
 /// Most `Warning` headers of one answer, and the longest text of one.
@@ -46,14 +50,20 @@ pub(crate) async fn write(
 ) -> Result<Response<Body>, Failure> {
     let render = Render::of(server, request, headers)?;
     let writing = Writing::new(server, request, author, headers);
-    let answered = match request.verb {
-        Verb::Create if request.resource.traits.asked_only => {
-            writing.review(&render, headers, &body)
+    let answer = async {
+        match request.verb {
+            Verb::Create if request.resource.traits.asked_only => {
+                writing.review(&render, headers, &body)
+            }
+            Verb::Delete => writing.delete(&render, headers, &body).await,
+            Verb::DeleteCollection => writing.delete_many(&render, headers, &body).await,
+            _ => writing.write(&render, headers, body).await,
         }
-        Verb::Delete => writing.delete(&render, headers, &body).await,
-        Verb::DeleteCollection => writing.delete_many(&render, headers, &body).await,
-        _ => writing.write(&render, headers, body).await,
     };
+    let answered = timeout(WRITE_LASTS_MAX, answer).await.unwrap_or_else(|_| {
+        let message = "Timeout: request did not complete within requested timeout";
+        Err(Failure::new(504, "Timeout", message))
+    });
     if answered.is_err() {
         // What it was refused for may not be durable yet, and would not hold after a crash.
         server.engine().settled().await?;
@@ -178,6 +188,7 @@ impl<'a> Writing<'a> {
             value,
             mut warnings,
         } = Known::decide(resource, draft).await?;
+        access::check_created(self.author, self.request, &value)?;
         let (admission, attempt) = self.attempt(Operation::Create);
         let reread = |changed, draft: &Value| {
             let known = Known::default();
@@ -196,7 +207,6 @@ impl<'a> Writing<'a> {
         let value = self.frame(&Known::default()).create(value, stamp)?;
         let value = builtin::born(resource, namespace::finish(resource, value));
         let registry = self.server.registry();
-        access::check_created(self.author, self.request, &value)?;
         let subject = Subject {
             object: Some(&value),
             old: None,
@@ -329,6 +339,7 @@ impl<'a> Writing<'a> {
                 value,
                 mut warnings,
             } = Known::decide(resource, draft).await?;
+            access::check_changed(self.author, self.request, &served.value, &value)?;
             let (admission, attempt) = self.attempt(Operation::Update);
             let reread = |changed, draft: &Value| {
                 let known = Known::default();
@@ -339,7 +350,6 @@ impl<'a> Writing<'a> {
             let (value, said) = asked.await?;
             warnings.extend(said);
             let value = self.whole(&Known::default()).replace(value, &served)?;
-            access::check_changed(self.author, self.request, &served.value, &value)?;
             let subject = Subject {
                 object: Some(&value),
                 old: Some(&served.value),

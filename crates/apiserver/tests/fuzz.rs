@@ -64,7 +64,7 @@ fn documents() -> Vec<(&'static str, Value)> {
         "variables": [{"name": "n", "expression": "object.spec.size"}],
         "validations": [{"expression": "variables.n < 5", "messageExpression": "'n is ' + string(variables.n)"}]}});
     let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny", "Warn"]}});
+        "metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny", "Audit"]}});
     let hooks = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": "m"}, "webhooks": [hook]});
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta,

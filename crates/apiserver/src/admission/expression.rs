@@ -151,7 +151,11 @@ impl Names {
         }
         match error {
             ExecutionError::NoSuchKey(name) => format!("no such key: {name}"),
-            error => error.to_string(),
+            // What follows the colon may show what is in an object, a Secret perhaps.
+            error => {
+                let text = error.to_string();
+                text.split(':').next().unwrap_or_default().to_owned()
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::scope::{Conditions, Scope};
 use super::{Attempt, Subject};
-use crate::failure::Failure;
+use crate::failure::{Failure, shown};
 use crate::request::Subresource;
 use crate::resource::Version;
 use crate::webhook::{Given, Webhook};
@@ -56,8 +56,8 @@ pub(super) enum Refused {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Response {
-    uid: String,
-    allowed: bool,
+    uid: Option<String>,
+    allowed: Option<bool>,
     status: Option<Status>,
     patch: Option<ByteString>,
     patch_type: Option<String>,
@@ -67,10 +67,10 @@ struct Response {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Status {
-    message: String,
-    reason: String,
-    details: Map<String, Value>,
-    code: u16,
+    message: Option<String>,
+    reason: Option<String>,
+    details: Option<Map<String, Value>>,
+    code: Option<u16>,
 }
 
 impl Hook {
@@ -142,29 +142,29 @@ impl Hook {
             |why: String| Refused::Unasked(format!("received invalid webhook response: {why}"));
         let response = read(answered, &uid).map_err(invalid)?;
         let warnings = response.warnings.unwrap_or_default();
+        if !response.allowed.unwrap_or_default() {
+            let status = response.status.unwrap_or_default();
+            return Err(Refused::Denied(self.denied(status)));
+        }
         let patch = patch(response.patch, response.patch_type.as_deref(), mutating);
         let patch = patch.map_err(invalid)?;
-        match response.allowed {
-            true => Ok(Answer { patch, warnings }),
-            false => {
-                let status = response.status.unwrap_or_default();
-                Err(Refused::Denied(self.denied(status)))
-            }
-        }
+        Ok(Answer { patch, warnings })
     }
 
     fn denied(&self, status: Status) -> Failure {
         const CODE_MIN: u16 = 400;
         const CODE_MAX: u16 = 599;
         let by = format!("admission webhook {:?} denied the request", self.name);
-        let message = match (status.message.as_str(), status.reason.as_str()) {
+        let reason = status.reason.unwrap_or_default();
+        let message = status.message.unwrap_or_default();
+        let message = match (message.as_str(), reason.as_str()) {
             ("", "") => format!("{by} without explanation"),
             ("", reason) => format!("{by}: {reason}"),
             (message, _) => format!("{by}: {message}"),
         };
-        let code = status.code.clamp(CODE_MIN, CODE_MAX);
-        let mut failure = Failure::new(code, status.reason, message);
-        failure.details = status.details;
+        let code = status.code.unwrap_or_default().clamp(CODE_MIN, CODE_MAX);
+        let mut failure = Failure::new(code, reason, message);
+        failure.details = status.details.unwrap_or_default();
         failure
     }
 
@@ -195,7 +195,7 @@ pub(crate) fn given(config: &WebhookClientConfig) -> Given<'_> {
 fn read(mut answered: Value, uid: &str) -> Result<Response, String> {
     let expected = format!("admission.k8s.io/{REVIEW}");
     if answered["apiVersion"] != expected.as_str() || answered["kind"] != "AdmissionReview" {
-        let (version, kind) = (&answered["apiVersion"], &answered["kind"]);
+        let (version, kind) = (shown(&answered["apiVersion"]), shown(&answered["kind"]));
         return Err(format!(
             "expected webhook response of {expected}, Kind=AdmissionReview, got {version}, Kind={kind}"
         ));
@@ -205,11 +205,11 @@ fn read(mut answered: Value, uid: &str) -> Result<Response, String> {
         return Err("webhook response was absent".to_owned());
     }
     let response = Response::deserialize(response).map_err(|error| error.to_string())?;
-    match response.uid == uid {
+    match response.uid.as_deref() == Some(uid) {
         true => Ok(response),
         false => Err(format!(
-            "expected response.uid={uid:?}, got {:?}",
-            response.uid
+            "expected response.uid={uid:?}, got {}",
+            shown(&response.uid.into())
         )),
     }
 }

@@ -80,14 +80,10 @@ impl Scope {
         let version = attempt.request.served();
         let found = match self.rules.is_empty() {
             true => Some(version),
-            false => self.ruled(attempt, version),
+            false => self.ruled(&self.rules, attempt, subject),
         };
         let Some(found) = found else { return Ok(None) };
-        let excluded = |rule: &Rule| {
-            let mut versions = attempt.request.resource.versions.iter();
-            versions.any(|version| rule.matches(attempt, &version.name))
-        };
-        if self.except.iter().any(excluded)
+        if self.ruled(&self.except, attempt, subject).is_some()
             || !self.selects_namespace(attempt, subject)?
             || !self.selects_object(subject)?
         {
@@ -96,11 +92,19 @@ impl Scope {
         Ok(Some(found))
     }
 
-    fn ruled<'a>(&self, attempt: &Attempt<'a>, version: &'a Version) -> Option<&'a Version> {
+    /// The version in which one of the rules is about the write.
+    fn ruled<'a>(
+        &self,
+        rules: &[Rule],
+        attempt: &Attempt<'a>,
+        subject: Subject<'_>,
+    ) -> Option<&'a Version> {
+        let name = attempt.name(subject);
         let matches = |version: &Version| {
-            let mut rules = self.rules.iter();
-            rules.any(|rule| rule.matches(attempt, &version.name))
+            let mut rules = rules.iter();
+            rules.any(|rule| rule.matches(attempt, &version.name, name))
         };
+        let version = attempt.request.served();
         if matches(version) {
             return Some(version);
         }
@@ -157,7 +161,7 @@ fn named(given: &NamedRuleWithOperations) -> Rule {
 }
 
 impl Rule {
-    fn matches(&self, attempt: &Attempt<'_>, version: &str) -> bool {
+    fn matches(&self, attempt: &Attempt<'_>, version: &str, name: &str) -> bool {
         let request = attempt.request;
         let resource = &request.resource;
         let Self { rule, names } = self;
@@ -174,7 +178,7 @@ impl Rule {
                 Some("Cluster") => !resource.namespaced,
                 _ => true,
             }
-            && (names.is_empty() || names.contains(&request.name))
+            && (names.is_empty() || names.iter().any(|it| it == name))
     }
 
     fn names_resource(&self, plural: &str, subresource: Option<Subresource>) -> bool {

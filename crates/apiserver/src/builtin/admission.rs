@@ -282,6 +282,12 @@ fn binding_problems(_: Option<&Value>, binding: &Value) -> Vec<Cause> {
             causes.push(Cause::unsupported(&field, action, &actions));
         }
     }
+    let acts = |action: &str| list(spec, "validationActions").any(|(_, it)| it == action);
+    if acts("Deny") && acts("Warn") {
+        let why = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)";
+        let field = "spec.validationActions";
+        causes.push(Cause::invalid(field, &spec["validationActions"], why));
+    }
     let params = &spec["paramRef"];
     if !params.is_null() && params["name"].is_null() == params["selector"].is_null() {
         let why = "one of name or selector must be specified, and not both";

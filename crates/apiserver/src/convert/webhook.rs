@@ -3,6 +3,7 @@
 //! A webhook converts and does nothing else: it may not change what an object is, nor its metadata but labels and
 //! annotations. What it gives back is brought into the form of its version's schema.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -11,21 +12,26 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::failure::{Cause, Failure};
+use crate::failure::{Cause, Failure, shown};
 use crate::ids::Ids;
-use crate::object::{meta_mut, meta_text};
+use crate::metadata;
+use crate::object::{json_bytes, meta_mut, meta_text};
 use crate::schema::Schema;
 use crate::webhook::{Given, Webhook};
 
 /// How long a conversion may take, as in Kubernetes.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How many documents, and how many bytes of them, are asked about at once. One that is longer is asked about alone.
+const PART_OBJECTS: usize = 500;
+const PART_BYTES: usize = 1024 * 1024;
 /// The versions of `ConversionReview` that are spoken.
 const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
 
 /// Converts the objects of one definition.
 pub(crate) struct Converter {
-    /// Why it cannot be called, if it cannot.
-    webhook: Result<Webhook, String>,
+    given: WebhookConversion,
+    /// Made when it is first called; why it cannot be called, if it cannot.
+    webhook: OnceLock<Result<Webhook, String>>,
     /// The version of the documents that it reads.
     review: &'static str,
     ids: Ids,
@@ -43,8 +49,8 @@ struct Response {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Outcome {
-    status: String,
-    message: String,
+    status: Option<String>,
+    message: Option<String>,
 }
 
 impl Converter {
@@ -55,7 +61,8 @@ impl Converter {
         let mut reviews = webhook.conversion_review_versions.iter();
         let review = reviews.find_map(|name| REVIEWS.into_iter().find(|known| known == name))?;
         Some(Self {
-            webhook: Webhook::new(&given(webhook)?),
+            given: webhook.clone(),
+            webhook: OnceLock::new(),
             review,
             ids: Ids::random(),
         })
@@ -84,21 +91,24 @@ impl Converter {
             }
         };
         let objects: Vec<&Value> = others.iter().map(|value| &**value).collect();
-        let asked = self.ask(api_version, &objects).await;
-        let converted = asked.map_err(&failed)?;
+        let mut converted = Vec::new();
+        for part in parts(&objects) {
+            converted.extend(self.ask(api_version, part).await.map_err(&failed)?);
+        }
         for (value, converted) in others.iter_mut().zip(converted) {
             let mut converted = accepted(value, converted, api_version).map_err(&failed)?;
-            if let Some(schema) = schema {
-                schema.prune(&mut converted, &mut Vec::new());
-                schema.fill(&mut converted);
-            }
+            super::in_form(schema, &mut converted);
             **value = converted;
         }
         Ok(values)
     }
 
     async fn ask(&self, api_version: &str, objects: &[&Value]) -> Result<Vec<Value>, String> {
-        let webhook = self.webhook.as_ref().map_err(Clone::clone)?;
+        let webhook = self.webhook.get_or_init(|| {
+            let given = given(&self.given).ok_or("it is not said where it is")?;
+            Webhook::new(&given)
+        });
+        let webhook = webhook.as_ref().map_err(Clone::clone)?;
         let uid = self.ids.uid();
         let of = format!("apiextensions.k8s.io/{}", self.review);
         let review = json!({
@@ -108,7 +118,7 @@ impl Converter {
         let mut answer = webhook.call(&review, TIMEOUT).await?;
         let is_ours = answer["kind"] == "ConversionReview" && answer["apiVersion"] == of;
         if !is_ours {
-            let (kind, version) = (&answer["kind"], &answer["apiVersion"]);
+            let (kind, version) = (shown(&answer["kind"]), shown(&answer["apiVersion"]));
             return Err(format!(
                 "expected webhook response of {of}, Kind=ConversionReview, got {version}, Kind={kind}"
             ));
@@ -122,14 +132,11 @@ impl Converter {
             let given = response.uid;
             return Err(format!("expected response.uid={uid:?}, got {given:?}"));
         }
-        match response.result {
-            Outcome { status, .. } if status == "Success" => {}
-            Outcome { message, .. } if !message.is_empty() => return Err(message),
-            Outcome { status, .. } => {
-                return Err(format!(
-                    "response.result.status was '{status}', not 'Success'"
-                ));
-            }
+        let (status, message) = (response.result.status, response.result.message);
+        if status.as_deref() != Some("Success") {
+            let status = status.unwrap_or_default();
+            let why = format!("response.result.status was '{status}', not 'Success'");
+            return Err(message.filter(|it| !it.is_empty()).unwrap_or(why));
         }
         let (given, expected) = (response.converted_objects.len(), objects.len());
         match given == expected {
@@ -137,6 +144,22 @@ impl Converter {
             false => Err(format!("it returned {given} objects, expected {expected}")),
         }
     }
+}
+
+/// The documents in parts that are asked about at once.
+fn parts<'a>(objects: &'a [&'a Value]) -> impl Iterator<Item = &'a [&'a Value]> {
+    let mut rest = objects;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |object: &&&Value| {
+            bytes += json_bytes(object);
+            bytes <= PART_BYTES
+        };
+        let count = rest.iter().take(PART_OBJECTS).take_while(fits).count();
+        let (part, others) = rest.split_at(count.max(1).min(rest.len()));
+        rest = others;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 /// What the webhook made of a document, if that is what it may do.
@@ -174,7 +197,12 @@ fn accepted(before: &Value, mut after: Value, api_version: &str) -> Result<Value
             None => meta_mut(&mut after).remove(field),
         };
     }
-    Ok(after)
+    metadata::normalise(&mut after)?;
+    let causes = metadata::key_problems(&after);
+    match causes.first() {
+        None => Ok(after),
+        Some(cause) => Err(format!("it returned an object whose {cause}")),
+    }
 }
 
 fn given(webhook: &WebhookConversion) -> Option<Given<'_>> {

@@ -39,7 +39,7 @@ fn widgets() -> Resource {
 /// An object through its writes.
 struct Life {
     resource: Resource,
-    version: usize,
+    version: &'static str,
     object: Value,
     managers: Managers,
     known: Known,
@@ -53,16 +53,21 @@ impl Life {
     fn new() -> Self {
         let resource = widgets();
         Self {
-            object: blank(&resource, &resource.versions[0]),
+            object: blank(&resource, resource.version("v1").expect("served")),
             resource,
-            version: 0,
+            version: "v1",
             managers: Managers::default(),
             known: Known::default(),
         }
     }
 
+    fn version(&self) -> &Version {
+        let version = self.resource.version(self.version);
+        version.expect("it is served")
+    }
+
     fn writer(&self, name: &str, operation: Operation) -> Writer {
-        let version = &self.resource.versions[self.version];
+        let version = self.version();
         Writer {
             name: name.to_owned(),
             operation,
@@ -74,7 +79,7 @@ impl Life {
     fn forms(&self) -> Forms<'_> {
         Forms {
             resource: &self.resource,
-            version: &self.resource.versions[self.version],
+            version: self.version(),
             known: &self.known,
         }
     }
@@ -226,7 +231,7 @@ fn what_was_there_before_anybody_applied_is_in_the_way_too() {
 fn who_applies_in_another_version_is_the_same() {
     let mut life = Life::new();
     life.applies("one", json!({"size": 1, "colour": "red"}));
-    life.version = 1;
+    life.version = "v2";
     life.object["apiVersion"] = "example.com/v2".into();
     life.applies("one", json!({"size": 1}));
     life.is(json!({"size": 1}));
@@ -261,7 +266,7 @@ fn many_updaters_are_merged_into_the_ancient_one() {
 
 #[test]
 fn an_object_keeps_its_name_when_all_that_was_applied_of_its_metadata_goes() {
-    for version in [0, 1] {
+    for version in ["v1", "v2"] {
         let mut life = Life::new();
         let mut config = widget(json!({"size": 1}));
         for finalizers in [json!(["example.com/a"]), Value::Null] {

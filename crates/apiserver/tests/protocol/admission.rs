@@ -20,10 +20,24 @@ async fn hook() -> Hook {
             "/denies" => {
                 response["allowed"] = false.into();
                 response["status"] = json!({"message": "not here", "reason": "Forbidden", "code": 403});
-                response["warnings"] = json!(["think again"]);
             }
             "/denies-quietly" => response["allowed"] = false.into(),
             "/mistaken" => response["uid"] = "another".into(),
+            "/denies-with-nulls" => {
+                response["allowed"] = false.into();
+                response["status"] = json!({"code": 403, "message": "no", "reason": null, "details": null});
+                (response["patch"], response["patchType"]) = (json!("bm8="), "JSONPatch".into());
+            }
+            "/moves" | "/renames" => {
+                let field = path.replace("/moves", "namespace").replace("/renames", "name");
+                let path = format!("/metadata/{field}");
+                let change = json!([{"op": "add", "path": path, "value": "other"}]);
+                (response["patch"], response["patchType"]) = (patch(change), "JSONPatch".into());
+            }
+            "/replaces" => {
+                let change = json!([{"op": "replace", "path": "", "value": "x"}]);
+                (response["patch"], response["patchType"]) = (patch(change), "JSONPatch".into());
+            }
             "/undecided" => response["patch"] = patch(json!([])),
             "/impossible" => {
                 let remove = json!([{"op": "remove", "path": "/spec/nothing"}]);
@@ -330,6 +344,38 @@ async fn a_webhook_that_hangs_or_lies_stops_the_write_or_nothing() {
         "a patch that fails is not ignored: {}",
         refused.body
     );
+}
+
+#[tokio::test]
+async fn a_denial_stands_however_it_is_written() {
+    let (api, hook) = (Api::new(), hook().await);
+    let lenient = json!({"failurePolicy": "Ignore"});
+    let denies = asking(&hook, "/denies-with-nulls", &lenient);
+    ask(&api, "Mutating", "m", &[denies]).await;
+    let refused = api.call("POST", MAPS, &map("one")).await;
+    assert_eq!(refused.code, 403, "{}", refused.body);
+}
+
+#[tokio::test]
+async fn no_webhook_makes_another_object_of_it() {
+    let (api, hook) = (Api::new(), hook().await);
+    api.call("POST", MAPS, &map("one")).await;
+    let path = format!("{GROUP}/mutatingwebhookconfigurations/m");
+    for (change, created, replaced) in [
+        ("/moves", 422, 422),
+        ("/renames", 201, 422),
+        ("/replaces", 500, 500),
+    ] {
+        let changes = asking(&hook, change, &Value::Null);
+        ask(&api, "Mutating", "m", &[changes]).await;
+        let made = api.call("POST", MAPS, &map("two")).await;
+        assert_eq!(made.code, created, "{change}: {}", made.body);
+        let put = api.call("PUT", &format!("{MAPS}/one"), &map("one")).await;
+        assert_eq!(put.code, replaced, "{change}: {}", put.body);
+        api.call("DELETE", &path, &Value::Null).await;
+    }
+    let there = api.get(MAPS).await;
+    assert_eq!(names(&there.body), ["one", "other"]);
 }
 
 #[tokio::test]

@@ -174,6 +174,52 @@ async fn a_watch_shows_its_version() {
         .call("PATCH", &path, &json!({"spec": broken["spec"]}))
         .await;
     assert_eq!(changed.code, 200, "{}", changed.body);
+    let ended = lines.frame().await.is_none();
+    assert!(
+        ended,
+        "who watched sees no more of what is converted otherwise now"
+    );
+}
+
+#[tokio::test]
+async fn long_lists_are_converted_in_parts() {
+    const OBJECTS: usize = 40;
+    const TEXT_BYTES: usize = 128 * 1024;
+    let (api, hook) = (Api::new(), hook().await);
+    api.call("POST", DEFINITIONS, &definition(&hook.config("/"), "v2"))
+        .await;
+    for n in 0..OBJECTS {
+        let host = "h".repeat(TEXT_BYTES);
+        let body =
+            json!({"metadata": {"name": format!("e{n:02}")}, "spec": {"host": host, "port": n}});
+        let made = api.call("POST", V2, &body).await;
+        assert_eq!(made.code, 201, "{}", made.body["message"]);
+    }
+    hook.heard();
+    let listed = api.get(V1).await;
+    assert_eq!(names(&listed.body).len(), OBJECTS);
+    let last = listed.body["items"][OBJECTS - 1]["spec"]["address"].as_str();
+    assert!(last.is_some_and(|it| it.ends_with("h:39")));
+    assert!(hook.heard().len() > 1);
+}
+
+#[tokio::test]
+async fn versions_that_only_differ_in_their_schema_lose_what_the_stored_one_has_not() {
+    let api = Api::new();
+    let mut definition = definition(&Value::Null, "v2");
+    definition["spec"]["conversion"] = json!({"strategy": "None"});
+    let made = api.call("POST", DEFINITIONS, &definition).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let made = api.call("POST", V1, &endpoint("a", "h1:80")).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    for path in [V1, V2] {
+        let shown = api.get(&format!("{path}/a")).await;
+        assert_eq!(
+            shown.body["spec"],
+            json!({}),
+            "only what is stored is shown"
+        );
+    }
 }
 
 #[tokio::test]

@@ -119,6 +119,21 @@ async fn a_binding_may_only_warn_and_narrows() {
 }
 
 #[tokio::test]
+async fn rules_may_name_objects_and_except_others() {
+    let api = Api::new();
+    let rule = |names: &[&str]| json!([{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["*"], "resourceNames": names}]);
+    let constraints =
+        json!({"resourceRules": rule(&["m", "n"]), "excludeResourceRules": rule(&["n"])});
+    let rules = json!({"matchConstraints": constraints, "validations": [{"expression": "false"}]});
+    policy(&api, &rules).await;
+    binding(&api, &Value::Null).await;
+    for (name, code) in [("m", 422), ("n", 201), ("o", 201)] {
+        let made = api.call("POST", MAPS, &map(name)).await;
+        assert_eq!(made.code, code, "{name}: {}", made.body);
+    }
+}
+
+#[tokio::test]
 async fn parameters_are_objects() {
     let api = Api::new();
     let rules = json!({
