@@ -49,6 +49,18 @@ pub(crate) fn normalise(value: &mut Value) -> Result<Vec<String>, String> {
     Ok(unknown)
 }
 
+/// Its maps that are given and empty.
+pub(crate) fn hollow(value: &Value) -> Map<String, Value> {
+    let given = |name: &str| {
+        let field = meta(value).get(name)?;
+        is_empty(field).then(|| (name.to_owned(), field.clone()))
+    };
+    ["annotations", "labels"]
+        .into_iter()
+        .filter_map(given)
+        .collect()
+}
+
 fn is_empty(field: &Value) -> bool {
     match field {
         Value::Null => true,

@@ -24,7 +24,7 @@ use crate::metadata::ANNOTATION_BYTES_MAX;
 use crate::object::{meta, meta_mut};
 use crate::resource::{Resource, Version};
 
-pub(crate) use managers::{Manager, Managers, Operation, Writer};
+pub(crate) use managers::{Manager, Managers, Operation, Writer, same};
 pub(crate) use set::FieldSet;
 pub(crate) use shape::Shape;
 
@@ -362,14 +362,16 @@ fn pruned(
         let all = owned.entry((at != version, at)).or_default();
         *all = std::mem::take(all).union(manager.fields.clone());
     }
-    for ((_, at), owned) in owned {
+    for ((_, at), owned) in &owned {
         pruned = put_back(forms, at, &merged, pruned, |shape, gone| {
-            gone.difference(&with_named(shape, &owned))
+            gone.difference(&with_named(shape, owned))
         })?;
     }
-    // What nobody owns stays too, unless it was his.
+    // What nobody owns stays too, unless it was his and is not any more.
+    let owned = owned.remove(&(false, version)).unwrap_or_default();
     put_back(forms, version, &merged, pruned, |shape, gone| {
-        gone.intersection(&with_named(shape, &last.fields))
+        let his = gone.intersection(&with_named(shape, &last.fields));
+        his.difference(&with_named(shape, &owned))
     })
 }
 

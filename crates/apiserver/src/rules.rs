@@ -189,6 +189,7 @@ impl Frame<'_> {
         if meta(&value).contains_key(ownership::FIELD) {
             return Err(Failure::bad_request("metadata.managedFields must be nil"));
         }
+        let hollow = metadata::hollow(&value);
         let mut unknown = metadata::normalise(&mut value).map_err(Failure::bad_request)?;
         if let Some(schema) = &self.version.schema {
             schema.prune(&mut value, &mut unknown);
@@ -198,6 +199,8 @@ impl Frame<'_> {
             lost(&value, &read, "", &mut unknown);
         }
         let warnings = self.judge(unknown)?;
+        // Whoever applies nothing owns it all the same.
+        meta_mut(&mut value).extend(hollow);
         match subresource {
             Some(Subresource::Status) => {
                 let observed =

@@ -357,7 +357,7 @@ impl<'a> Writing<'a> {
             warnings.extend(attempt.validate(&admission, subject).await?);
             // What was stored in another version is stored anew, even if nobody changes it.
             let current = old.value["apiVersion"] == resource.stored_as.as_str();
-            let value = match current && value == served.value {
+            let value = match current && ownership::same(&value, &served.value) {
                 true => old.value.clone(),
                 false => convert::stored(resource, version, value).await?,
             };

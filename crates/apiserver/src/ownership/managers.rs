@@ -1,9 +1,11 @@
 //! `metadata.managedFields`: who owns which fields, as it is read and written.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::FIELD;
 use super::set::FieldSet;
+use crate::object::meta;
 
 /// The most entries of managers that do not apply; older ones are merged.
 const UPDATERS_MAX: usize = 10;
@@ -204,4 +206,33 @@ impl Manager {
             subresource,
         )
     }
+}
+
+/// Whether two states of an object are the same, whatever the times of their managers: nothing is written then, or one
+/// who applies again and again what nobody keeps would write a version each time.
+pub(crate) fn same(one: &Value, other: &Value) -> bool {
+    let (Some(fields), Some(others)) = (one.as_object(), other.as_object()) else {
+        return one == other;
+    };
+    let managers = |value| meta(value).get(FIELD).and_then(Value::as_array);
+    same_but("metadata", fields, others)
+        && same_but(FIELD, meta(one), meta(other))
+        && same_managers(managers(one), managers(other))
+}
+
+fn same_managers(some: Option<&Vec<Value>>, others: Option<&Vec<Value>>) -> bool {
+    let same = |one: &Value, other: &Value| {
+        let fields = one.as_object().zip(other.as_object());
+        fields.is_some_and(|(one, other)| same_but("time", one, other))
+    };
+    let others = || others.into_iter().flatten();
+    let mut some = some.into_iter().flatten();
+    // As many on both sides: a manager is there once.
+    some.clone().count() == others().count() && some.all(|one| others().any(|it| same(one, it)))
+}
+
+/// Whether all fields but one are the same.
+fn same_but(name: &str, one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+    let same = |(field, value)| field == name || other.get(field) == Some(value);
+    one.len() == other.len() && one.iter().all(same)
 }

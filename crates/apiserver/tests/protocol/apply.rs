@@ -56,6 +56,48 @@ async fn what_is_applied_is_made_owned_and_left_alone_when_it_is_the_same() {
 }
 
 #[tokio::test]
+async fn who_applies_empty_labels_owns_them_and_writes_once() {
+    let api = Api::new();
+    let path = format!("{MAPS}/a");
+    apply(
+        &api,
+        &path,
+        "fieldManager=ops",
+        &CONFIG.replace("labels: {l: x}", ""),
+    )
+    .await;
+    let empty = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {}}\n";
+    let first = apply(&api, &path, "fieldManager=other", empty).await;
+    let fields = json!({"f:metadata": {"f:labels": {}}});
+    assert!(
+        owners(&first).contains(&json!(["other", "Apply", null, fields])),
+        "{}",
+        first.body
+    );
+    assert!(first.body["metadata"]["labels"].is_null());
+    let again = apply(&api, &path, "fieldManager=other", empty).await;
+    assert_eq!(again.body, first.body, "nothing is written");
+}
+
+#[tokio::test]
+async fn empty_labels_leave_those_that_nobody_owns() {
+    let api = Api::new();
+    let path = format!("{MAPS}/a");
+    apply(&api, &path, "fieldManager=ops", CONFIG).await;
+    let owner = json!({"manager": "ops", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:data": {"f:k": {}}}});
+    let disowned = json!({"metadata": {"managedFields": [owner]}}).to_string();
+    let headers = [("content-type", "application/merge-patch+json")];
+    api.ask("PATCH", &path, &headers, disowned).await;
+    let empty = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {}}\n";
+    for _ in 0..2 {
+        let other = apply(&api, &path, "fieldManager=other", empty).await;
+        let labels = &other.body["metadata"]["labels"];
+        assert_eq!(*labels, json!({"l": "x"}), "{}", other.body);
+    }
+}
+
+#[tokio::test]
 async fn what_another_owns_is_a_conflict_that_names_him() {
     let api = Api::new();
     let path = format!("{MAPS}/a");

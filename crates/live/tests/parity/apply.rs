@@ -234,6 +234,9 @@ async fn status_and_metadata_are_owned_alike() {
     )
     .await;
     life.applies("eight", "", json!({"metadata": {}})).await;
+    let empty = json!({"metadata": {"labels": {}, "annotations": {}}});
+    life.applies("ten", "", empty.clone()).await;
+    life.applies("ten", "", empty).await;
     life.merges("nine", "", json!({"spec": null})).await;
     life.pair.finish();
 }
