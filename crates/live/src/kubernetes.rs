@@ -175,7 +175,12 @@ impl Drop for ApiServer {
     }
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on at this moment, for programs that cannot choose one themselves.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     listener.local_addr().expect("it has an address").port()
 }

@@ -1,5 +1,6 @@
 //! Programs of other projects for the live tests: given by the user, or made once into the cache from what `tests/` locks.
 
+pub mod cluster_api;
 pub mod module;
 pub mod python;
 
@@ -25,6 +26,9 @@ const HELM_PACKAGE: &str = "helm.sh/helm/v3/cmd/helm";
 const END_TO_END_PACKAGE: &str = "k8s.io/kubernetes/test/e2e";
 const KUBECTL_PACKAGE: &str = "k8s.io/kubernetes/cmd/kubectl";
 const API_SERVER_PACKAGE: &str = "k8s.io/kubernetes/cmd/kube-apiserver";
+const KUBERNETES_MODULE: &str = "k8s.io/kubernetes";
+/// Where kube-apiserver keeps its version; clients look whether it is new enough for them.
+const VERSION_VARIABLE: &str = "k8s.io/component-base/version.gitVersion";
 const ETCD_PACKAGE: &str = "go.etcd.io/etcd/server/v3";
 /// The module of a program of our own that writes bodies as Go clients do.
 const BODIES: Module = Module("bodies");
@@ -98,7 +102,9 @@ pub fn controllers() -> Result<PathBuf, Skip> {
 /// # Errors
 /// Why they cannot be built.
 pub fn api_server() -> Result<(PathBuf, PathBuf), Skip> {
-    let server = KUBERNETES.program("kube-apiserver", API_SERVER_PACKAGE)?;
+    let version = KUBERNETES.dependency(KUBERNETES_MODULE)?.version;
+    let (name, package) = ("kube-apiserver", API_SERVER_PACKAGE);
+    let server = KUBERNETES.stamped(name, package, VERSION_VARIABLE, &version)?;
     Ok((server, KUBERNETES.program("etcd", ETCD_PACKAGE)?))
 }
 
@@ -115,14 +121,14 @@ fn tests_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests")
 }
 
-/// Runs a command that makes something; one that fails is a reason to skip.
-fn run(command: &mut Command) -> Result<(), Skip> {
+/// What a command prints that makes something; one that fails is a reason to skip.
+fn run(command: &mut Command) -> Result<String, Skip> {
     let program = PathBuf::from(command.get_program());
     let output = command
         .output()
         .map_err(|error| cache::unusable(&program, &error))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let last = said.lines().last().unwrap_or("it said nothing");

@@ -4,12 +4,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::tools::find;
 use crate::{Skip, cache};
 
 /// One module, by the name of its folder.
 #[derive(Clone, Copy, Debug)]
 pub struct Module(pub &'static str);
+
+/// The sources of a module of somebody else.
+#[derive(Clone, Debug)]
+pub struct Dependency {
+    /// Where they are.
+    pub folder: PathBuf,
+    /// As in `v1.36.3`.
+    pub version: String,
+}
 
 impl Module {
     /// A program of the module.
@@ -20,6 +31,22 @@ impl Module {
         self.built(name, &["build"], package)
     }
 
+    /// A program that knows its version: its builders link it in, into a variable.
+    ///
+    /// # Errors
+    /// Why it cannot be built.
+    pub fn stamped(
+        self,
+        name: &str,
+        package: &str,
+        variable: &str,
+        version: &str,
+    ) -> Result<PathBuf, Skip> {
+        let link = format!("-ldflags=-X {variable}={version}");
+        // One without it may be there from before.
+        self.built(&format!("{name}-{version}"), &["build", &link], package)
+    }
+
     /// The tests of a package as a program.
     ///
     /// # Errors
@@ -28,18 +55,42 @@ impl Module {
         self.built(name, &["test", "-c"], package)
     }
 
-    fn built(self, name: &str, command: &[&str], package: &str) -> Result<PathBuf, Skip> {
-        let go = find("go").ok_or_else(|| {
+    /// A module that this one depends on.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub fn dependency(self, path: &str) -> Result<Dependency, Skip> {
+        let mut download = Command::new(self.go(path)?);
+        download.current_dir(self.path());
+        // One that is there already is only looked up.
+        download.args(["mod", "download", "-json", path]);
+        let said: Value = serde_json::from_str(&super::run(&mut download)?).unwrap_or_default();
+        let field = |name: &str| {
+            let text = said[name].as_str().map(str::to_owned);
+            text.ok_or_else(|| Skip::because(format!("go does not tell the {name} of {path}")))
+        };
+        Ok(Dependency {
+            folder: field("Dir")?.into(),
+            version: field("Version")?,
+        })
+    }
+
+    fn go(self, wanted: &str) -> Result<PathBuf, Skip> {
+        find("go").ok_or_else(|| {
             let folder = self.0;
             Skip::because(format!(
-                "Go is not in PATH, so {name} cannot be built from tests/{folder}"
+                "Go is not in PATH, so {wanted} cannot be taken from tests/{folder}"
             ))
-        })?;
+        })
+    }
+
+    fn built(self, name: &str, command: &[&str], package: &str) -> Result<PathBuf, Skip> {
+        let go = self.go(name)?;
         cache::once(&self.key()?, name, |unfinished| {
             let mut build = Command::new(&go);
             build.current_dir(self.path()).args(command);
             build.args(["-trimpath", "-o"]).arg(unfinished).arg(package);
-            super::run(&mut build)
+            super::run(&mut build).map(drop)
         })
     }
 

@@ -38,6 +38,7 @@ pub fn python() -> Result<PathBuf, Skip> {
                 .args(["--only-binary", ":all:", "-r"])
                 .arg(&lock),
         )
+        .map(drop)
     })?;
     Ok(environment.join("bin/python"))
 }
