@@ -1,5 +1,7 @@
 //! Server-side apply: who owns what, as clients see it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::definitions::{DEFINITIONS, GADGETS, definition};
@@ -21,6 +23,11 @@ fn owners(answer: &Answer) -> Vec<Value> {
         Value::Array(fields.map(|field| entry[field].clone()).to_vec())
     });
     shown.collect()
+}
+
+/// Lets the clock go on, so that a write would show its time.
+async fn later() {
+    tokio::time::advance(Duration::from_secs(2)).await;
 }
 
 const CONFIG: &str =
@@ -55,7 +62,7 @@ async fn what_is_applied_is_made_owned_and_left_alone_when_it_is_the_same() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_applies_empty_labels_owns_them_and_writes_once() {
     let api = Api::new();
     let path = format!("{MAPS}/a");
@@ -75,8 +82,23 @@ async fn who_applies_empty_labels_owns_them_and_writes_once() {
         first.body
     );
     assert!(first.body["metadata"]["labels"].is_null());
+    later().await;
     let again = apply(&api, &path, "fieldManager=other", empty).await;
     assert_eq!(again.body, first.body, "nothing is written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_server_completes_is_written_once() {
+    let api = Api::new();
+    let path = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings/a";
+    let config = "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: a}\n\
+        roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: r}\nsubjects: [{kind: User, name: u}]\n";
+    apply(&api, path, "fieldManager=ops", config).await;
+    let second = apply(&api, path, "fieldManager=ops", config).await;
+    assert_eq!(second.code, 200, "{}", second.body);
+    later().await;
+    let third = apply(&api, path, "fieldManager=ops", config).await;
+    assert_eq!(third.body, second.body, "nothing is written");
 }
 
 #[tokio::test]

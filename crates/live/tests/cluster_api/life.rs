@@ -93,7 +93,7 @@ impl Stage {
         clusters.iter().all(is_provisioned)
             && machines.len() == MACHINES
             && machines.iter().any(has_data)
-            && SECRETS.iter().all(|name| has_secret(name))
+            && SECRETS.iter().all(has_secret)
     }
 
     /// Deletes the cluster, then its class; nothing may stay.
