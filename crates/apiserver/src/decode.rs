@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::protobuf;
 use crate::query::FieldValidation;
 use crate::resource::Resource;
-use crate::schema::join;
+use crate::schema::{indexed, join};
 
 /// What a body is unless it says otherwise.
 const JSON: &str = "application/json";
@@ -186,7 +186,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
         while let Some(value) = {
-            let path = format!("{}[{}]", self.path, values.len());
+            let path = indexed(&self.path, values.len());
             list.next_element_seed(Node {
                 path,
                 repeated: self.repeated,
@@ -227,7 +227,7 @@ pub(crate) fn lost(given: &Value, kept: &Value, path: &str, unknown: &mut Vec<St
         }
         (Value::Array(given), Value::Array(kept)) => {
             for (index, (given, kept)) in given.iter().zip(kept).enumerate() {
-                lost(given, kept, &format!("{path}[{index}]"), unknown);
+                lost(given, kept, &indexed(path, index), unknown);
             }
         }
         _ => {}

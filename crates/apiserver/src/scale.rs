@@ -21,6 +21,8 @@ pub(crate) const GROUP: &str = "autoscaling";
 pub(crate) const KIND: &str = "Scale";
 /// The version of it that is spoken.
 pub(crate) const VERSION: &str = "v1";
+/// Most steps of a path, as of the schema that describes it.
+const PATH_STEPS_MAX: usize = 64;
 /// What a patch finds where an object has no number of replicas: no number that could be meant.
 const UNSET: i64 = i32::MIN as i64;
 /// The path of the replicas in a `Scale`.
@@ -178,6 +180,7 @@ impl Scale {
                 }
                 _ if path.is_empty() => continue,
                 _ if !path.starts_with('.') => "must be a simple json path starting with .",
+                _ if path.matches('.').count() > PATH_STEPS_MAX => "must not be so deep",
                 roots if roots.iter().any(|root| path.starts_with(root)) => continue,
                 [".spec."] => "should be a json path under .spec",
                 [".status."] => "should be a json path under .status",

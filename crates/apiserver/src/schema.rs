@@ -25,7 +25,7 @@ use serde_json::Value;
 use crate::failure::Cause;
 use crate::ownership::Shape;
 use crate::schema::format::Format;
-pub(crate) use crate::schema::prune::join;
+pub(crate) use crate::schema::prune::{indexed, join};
 use crate::schema::rules::Rules;
 
 /// Deepest nesting of a schema.

@@ -159,10 +159,8 @@ impl<'a> Writing<'a> {
     }
 
     fn decode(&self, headers: &HeaderMap, body: &Bytes) -> Result<(Value, Vec<String>), Failure> {
-        let Request {
-            resource, query, ..
-        } = self.request;
-        decode::document(resource, headers, body, query.field_validation)
+        let validation = self.request.query.field_validation;
+        decode::document(self.request.form(), headers, body, validation)
     }
 
     /// Creates under the given name, or under generated ones until one is free.

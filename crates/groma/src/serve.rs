@@ -25,7 +25,7 @@ use crate::places;
 pub struct Options {
     /// Run the controllers on the Kubernetes cluster of these credentials, instead of a server of our own. Several may run:
     /// one leads, the others stand by
-    #[arg(long, conflicts_with_all = ["state", "listen", "names"])]
+    #[arg(long, conflicts_with_all = ["listen", "names", "kubernetes_kinds"])]
     kubeconfig: Option<PathBuf>,
     /// Folder for everything that is kept
     #[arg(long, default_value = cli::SERVER_STATE, env = "GROMA_STATE")]

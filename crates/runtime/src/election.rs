@@ -17,7 +17,7 @@ use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
 use crate::failure::failed;
@@ -61,30 +61,41 @@ impl Election {
 
     /// Does the work whenever this process leads, until `shutdown` completes. Work is given what tells it to end; when
     /// leadership is lost it is ended and this process stands by.
+    ///
+    /// # Errors
+    /// When the work ends although nobody told it to.
     pub async fn lead<F>(
         mut self,
         shutdown: impl Future<Output = ()>,
         work: impl Fn(oneshot::Receiver<()>) -> F,
-    ) where
+    ) -> Result<()>
+    where
         F: Future<Output = ()> + Send + 'static,
     {
         let mut shutdown = pin!(shutdown);
         loop {
-            tokio::select! {
+            let won = tokio::select! {
                 biased;
-                () = &mut shutdown => return,
-                () = self.win() => info!(me = self.me, "leading"),
-            }
+                () = &mut shutdown => None,
+                won = self.win() => Some(won),
+            };
+            let Some(won) = won else {
+                // What was on its way may have won.
+                self.resign().await;
+                return Ok(());
+            };
+            info!(me = self.me, "leading");
             let (stop, stopped) = oneshot::channel();
             let mut work = spawn(work(stopped));
             let ends = tokio::select! {
                 biased;
                 () = &mut shutdown => true,
-                () = self.hold() => false,
-                _ = &mut work => {
-                    error!("the work of the leader ended by itself");
+                () = self.hold(won) => false,
+                ended = &mut work => {
                     self.resign().await;
-                    return;
+                    let why = ended.err().map_or_else(String::new, |error| format!(": {error}"));
+                    let message = format!("the work of the leader ended by itself{why}");
+                    return Err(Error::new(ErrorKind::Internal, message));
                 }
             };
             drop(stop);
@@ -92,18 +103,19 @@ impl Election {
             let _ = work.await;
             if ends {
                 self.resign().await;
-                return;
+                return Ok(());
             }
             warn!(me = self.me, "leading no more; standing by");
         }
     }
 
-    /// Waits until this process leads.
-    async fn win(&mut self) {
+    /// Waits until this process leads; from then on, at the latest, others count.
+    async fn win(&mut self) -> Instant {
         let mut told = None;
         loop {
+            let begun = Instant::now();
             match timeout(DEADLINE, self.attempt()).await {
-                Ok(Ok(true)) => return,
+                Ok(Ok(true)) => return begun,
                 Ok(Ok(false)) => {
                     let holder = self.holder();
                     if holder != told {
@@ -119,11 +131,11 @@ impl Election {
         }
     }
 
-    /// Renews the Lease until it is lost.
-    async fn hold(&mut self) {
-        let mut renewed = Instant::now();
+    /// Renews the Lease, which was taken or renewed then, until it is lost.
+    async fn hold(&mut self, mut renewed: Instant) {
         while renewed.elapsed() < DEADLINE {
-            sleep(RETRY).await;
+            let left = DEADLINE.saturating_sub(renewed.elapsed());
+            sleep(RETRY.min(left)).await;
             // Taken before the request: others count from when they see it, which is later.
             let begun = Instant::now();
             let left = DEADLINE.saturating_sub(renewed.elapsed());

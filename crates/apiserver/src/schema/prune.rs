@@ -4,6 +4,11 @@ use serde_json::{Map, Value};
 
 use crate::schema::{Additional, OBJECT_FIELDS, Schema};
 
+/// Longest path that is written down, about.
+const PATH_BYTES_MAX: usize = 1024;
+/// Most unknown fields that are remembered of one document.
+const UNKNOWN_MAX: usize = 256;
+
 /// A whole object: its frame is known without a schema, and metadata has rules of its own.
 pub(super) fn root(schema: &Schema, value: &mut Value, unknown: &mut Vec<String>) {
     fields(schema, value, "", true, unknown);
@@ -15,7 +20,7 @@ fn prune(schema: &Schema, value: &mut Value, path: &str, unknown: &mut Vec<Strin
         Value::Array(list) => {
             let Some(items) = &schema.items else { return };
             for (index, item) in list.iter_mut().enumerate() {
-                prune(items, item, &format!("{path}[{index}]"), unknown);
+                prune(items, item, &indexed(path, index), unknown);
             }
         }
         _ => {}
@@ -45,16 +50,27 @@ fn drop_unknown(
     }
     map.retain(|name, _| {
         let known = is_frame(name) || schema.properties.contains_key(name);
-        if !known {
+        if !known && unknown.len() < UNKNOWN_MAX {
             unknown.push(join(path, name));
         }
         known
     });
 }
 
+/// The path of a field. What is longer than a person reads is cut, so that names cost no more than once.
 pub(crate) fn join(path: &str, name: &str) -> String {
+    let end = name.floor_char_boundary(PATH_BYTES_MAX);
     match path {
-        "" => name.to_owned(),
-        path => format!("{path}.{name}"),
+        "" => name[..end].to_owned(),
+        path if path.len() >= PATH_BYTES_MAX => path.to_owned(),
+        path => format!("{path}.{}", &name[..end]),
+    }
+}
+
+/// The path of an item of a list, cut likewise.
+pub(crate) fn indexed(path: &str, index: usize) -> String {
+    match path.len() >= PATH_BYTES_MAX {
+        true => path.to_owned(),
+        false => format!("{path}[{index}]"),
     }
 }

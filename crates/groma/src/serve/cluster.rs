@@ -35,7 +35,7 @@ pub async fn run(kubeconfig: PathBuf, blocks: &[Block]) -> anyhow::Result<()> {
             controllers.run(stop).await;
         }
     };
-    election.lead(crate::shutdown(), work).await;
+    election.lead(crate::shutdown(), work).await?;
     Ok(())
 }
 

@@ -193,7 +193,7 @@ fn raw_paths_and_versions_are_answered() {
         assert_eq!(kinds, "");
         let wide = place.ok("api-resources -o wide --api-group=test.groma.dev");
         assert!(
-            rows(&wide)[1].contains(&"create,delete,deletecollection,get,list,patch,update,watch"),
+            rows(&wide)[1].contains(&"delete,deletecollection,get,list,patch,create,update,watch"),
             "{wide}"
         );
     });

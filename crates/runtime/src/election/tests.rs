@@ -20,7 +20,12 @@ struct Ground {
     /// How many work right now, and how many ever did so beside another.
     n_working: Arc<AtomicUsize>,
     n_collisions: Arc<AtomicUsize>,
+    /// Whether writes are answered only after [`LATE`].
+    answers_late: Arc<AtomicBool>,
 }
+
+/// Almost as long as one waits for an answer.
+const LATE: Duration = Duration::from_secs(9);
 
 /// One process.
 struct Member {
@@ -36,6 +41,7 @@ impl Ground {
             server: Server::in_memory(Vec::new()),
             n_working: Arc::default(),
             n_collisions: Arc::default(),
+            answers_late: Arc::default(),
         }
     }
 
@@ -45,7 +51,7 @@ impl Ground {
         let hours = if me == "a" { 0 } else { 5 };
         let clock = Clock::starting_at(Timestamp::from_second(hours * 3600).expect("a time"));
         let election = Election::new(
-            self.client(is_cut_off.clone()),
+            self.client(is_cut_off.clone(), self.answers_late.clone()),
             ("default", "work"),
             me,
             clock,
@@ -70,20 +76,30 @@ impl Ground {
             works,
             is_cut_off,
             stop: Some(stop),
-            task: spawn(election.lead(shutdown, work)),
+            task: spawn(async move {
+                election
+                    .lead(shutdown, work)
+                    .await
+                    .expect("work ends when it is told")
+            }),
         }
     }
 
     /// A client whose requests get no answer while it is cut off.
-    fn client(&self, is_cut_off: Arc<AtomicBool>) -> Client {
+    fn client(&self, is_cut_off: Arc<AtomicBool>, answers_late: Arc<AtomicBool>) -> Client {
         let server = self.server.service_for(Identity::Admin("process".into()));
         let service = service_fn(move |request: Request<Body>| {
             let (server, is_cut_off) = (server.clone(), is_cut_off.clone());
+            let answers_late = answers_late.clone();
             async move {
                 if is_cut_off.load(SeqCst) {
                     return pending().await;
                 }
+                let is_write = request.method() != http::Method::GET;
                 let answer = server.oneshot(request).await;
+                if is_write && answers_late.load(SeqCst) {
+                    sleep(LATE).await;
+                }
                 answer.map_err(|never: Infallible| never)
             }
         });
@@ -145,6 +161,32 @@ async fn one_leads_and_another_follows_when_it_is_gone() {
         "{waited:?}"
     );
     assert_eq!(ground.lease().await.lease_transitions, Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hears_late_that_it_leads_does_not_lead_longer() {
+    let ground = Ground::new();
+    ground.answers_late.store(true, SeqCst);
+    let first = ground.join("a");
+    sleep(Duration::from_secs(1)).await;
+    let second = ground.join("b");
+    first.until(true).await;
+    first.is_cut_off.store(true, SeqCst);
+    ground.answers_late.store(false, SeqCst);
+    second.until(true).await;
+    assert_eq!(ground.n_collisions.load(SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_ends_by_itself_is_an_error() {
+    let ground = Ground::new();
+    let never = Arc::<AtomicBool>::default;
+    let client = ground.client(never(), never());
+    let clock = Clock::starting_at(Timestamp::UNIX_EPOCH);
+    let election = Election::new(client, ("default", "work"), "a", clock);
+    let led = election.lead(pending(), |_| async {}).await;
+    assert!(led.is_err());
+    assert_eq!(ground.lease().await.holder_identity.as_deref(), Some(""));
 }
 
 #[tokio::test(start_paused = true)]
