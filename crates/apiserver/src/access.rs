@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::request::{Request, Subresource};
+use crate::resource::Offered;
 use crate::server::Server;
 
 /// The namespace in which every host keeps its Lease, under its own name.
@@ -57,7 +58,7 @@ pub(crate) fn check(
     match identity {
         Identity::Admin(_) => Ok(()),
         // Whoever gets in may ask who he is and what he may do.
-        Identity::Host(_) if request.resource.traits.asked_only => Ok(()),
+        Identity::Host(_) if request.resource.traits.offered == Offered::Asking => Ok(()),
         Identity::Host(host) if host::allows(server, host, request)? => Ok(()),
         Identity::Host(_) => Err(forbidden(identity, request)),
     }

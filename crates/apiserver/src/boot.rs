@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::builtin::services;
 use crate::convert::Known;
 use crate::definition;
 use crate::engine::Outcome;
@@ -30,6 +31,7 @@ pub(crate) fn prepare(server: &Server) -> Result<(), api::Error> {
         ensure_definition(server, definition).map_err(refused)?;
     }
     definition::reconsider(server.engine());
+    services::keep(server.engine());
     server.state().suspect_all(server.clock()());
     server.engine().collect();
     Ok(())

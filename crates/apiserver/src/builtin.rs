@@ -8,6 +8,7 @@ mod admission;
 mod kubernetes;
 pub(crate) mod lists;
 mod reviews;
+pub(crate) mod services;
 mod shapes;
 
 use std::collections::BTreeMap;
@@ -75,6 +76,7 @@ pub(crate) fn resources() -> Vec<Resource> {
     all.extend(access::resources());
     all.extend(admission::resources());
     all.extend(reviews::resources());
+    all.push(services::resource());
     all
 }
 
@@ -171,6 +173,8 @@ fn namespaces() -> Resource {
     ]);
     builtin.traits.blank = &["spec", "status"];
     builtin.traits.complete = Some(namespace::complete);
+    builtin.traits.problems = Some(namespace::problems);
+    builtin.traits.status_with_metadata = true;
     builtin.resource()
 }
 

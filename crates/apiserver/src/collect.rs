@@ -22,6 +22,7 @@ use crate::definition;
 use crate::deletion::{self, Deletion, FOREGROUND, ORPHAN, Preconditions};
 use crate::engine::Engine;
 use crate::history::{Change, Event};
+use crate::namespace;
 use crate::object::{Key, Object, finalizers, is_deleting, meta};
 use crate::query::Propagation;
 use crate::registry::Registry;
@@ -30,8 +31,6 @@ use crate::state::State;
 
 /// How many looks are taken before other requests get the lock.
 const LOOKS_PER_SLICE: usize = 128;
-/// The finalizer in the spec of a namespace that stands for its content.
-const NAMESPACE_FINALIZER: &str = "kubernetes";
 
 /// Something to look at; the order is that of looking.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -449,7 +448,7 @@ impl Pass<'_> {
             .pointer_mut("/spec/finalizers")
             .and_then(Value::as_array_mut)
         {
-            list.retain(|finalizer| finalizer != NAMESPACE_FINALIZER);
+            list.retain(|finalizer| finalizer != namespace::FINALIZER);
         }
         if value != namespace.value {
             self.settle(&key, value);

@@ -3,6 +3,8 @@
 //! kubectl maps kinds and short names to paths by it. It is made from the registry at each request: it is asked for
 //! rarely and is small.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderValue, Response, header};
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
@@ -12,42 +14,11 @@ use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::priority::Priority;
 use crate::registry::Registry;
-use crate::resource::{Resource, Version};
-use crate::scale;
+use crate::request::{Subresource, Verb};
+use crate::resource::{Offered, Resource, Version};
 
 /// The type of the aggregated form.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-const VERBS: &[&str] = &[
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
-const CUSTOM_VERBS: &[&str] = &[
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "create",
-    "update",
-    "watch",
-];
-const PART_VERBS: &[&str] = &["get", "patch", "update"];
-
-/// What may be done with a resource.
-fn verbs(resource: &Resource) -> &'static [&'static str] {
-    match resource.traits.asked_only {
-        true => &["create"],
-        false if resource.is_built_in() => VERBS,
-        // In another order, as in Kubernetes.
-        false => CUSTOM_VERBS,
-    }
-}
 
 /// Changes when objects are stored in another version, by which clients of migrations wait for it.
 fn storage_hash(resource: &Resource) -> Value {
@@ -179,25 +150,24 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Option<Value> {
     for (resource, version) in served(registry, group, version) {
         let mut entry = json!({
             "name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced,
-            "kind": resource.kind, "verbs": verbs(resource), "shortNames": resource.short_names,
+            "kind": resource.kind, "verbs": words(resource.verbs()), "shortNames": resource.short_names,
             "categories": resource.categories,
         });
-        if !resource.traits.asked_only {
+        if resource.traits.offered != Offered::Asking {
             entry["storageVersionHash"] = storage_hash(resource);
         }
         entries.push(entry);
-        if version.status {
-            entries.push(json!({
-                "name": format!("{}/status", resource.plural), "singularName": "",
-                "namespaced": resource.namespaced, "kind": resource.kind, "verbs": PART_VERBS,
-            }));
-        }
-        if version.scale.is_some() {
-            entries.push(json!({
-                "name": format!("{}/scale", resource.plural), "singularName": "",
-                "group": scale::GROUP, "version": scale::VERSION,
-                "namespaced": resource.namespaced, "kind": scale::KIND, "verbs": PART_VERBS,
-            }));
+        for part in Subresource::of(resource, version) {
+            let (form, form_version) = part.form(resource, version);
+            let mut entry = json!({
+                "name": format!("{}/{}", resource.plural, part.name()), "singularName": "",
+                "namespaced": resource.namespaced, "kind": form.kind, "verbs": words(part.verbs()),
+            });
+            if form.kind != resource.kind {
+                entry["group"] = form.group.as_str().into();
+                entry["version"] = form_version.name.as_str().into();
+            }
+            entries.push(entry);
         }
     }
     let group_version = if group.is_empty() {
@@ -214,11 +184,11 @@ fn served<'a>(
     registry: &'a Registry,
     group: &'a str,
     version: &'a str,
-) -> impl Iterator<Item = (&'a Resource, &'a Version)> {
+) -> impl Iterator<Item = (&'a Arc<Resource>, &'a Version)> {
     let of_group = registry
         .all()
         .filter(move |resource| resource.group == group);
-    of_group.filter_map(move |resource| Some((&**resource, resource.version(version)?)))
+    of_group.filter_map(move |resource| Some((resource, resource.version(version)?)))
 }
 
 fn aggregated(registry: &Registry, core: bool) -> Value {
@@ -250,26 +220,26 @@ fn aggregated_group(registry: &Registry, group: &str) -> Value {
     json!({"metadata": metadata, "versions": versions})
 }
 
-fn aggregated_resource((resource, version): (&Resource, &Version)) -> Value {
-    let kind = json!({"group": resource.group, "version": version.name, "kind": resource.kind});
+fn aggregated_resource((resource, version): (&Arc<Resource>, &Version)) -> Value {
+    let kind = |resource: &Resource, version: &Version| json!({"group": resource.group, "version": version.name, "kind": resource.kind});
     let mut entry = json!({
-        "resource": resource.plural, "singularResource": resource.singular, "responseKind": kind,
+        "resource": resource.plural, "singularResource": resource.singular, "responseKind": kind(resource, version),
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
-        "verbs": verbs(resource), "shortNames": resource.short_names, "categories": resource.categories,
+        "verbs": words(resource.verbs()), "shortNames": resource.short_names, "categories": resource.categories,
     });
-    let part = |name: &str, kind: &Value| json!({"subresource": name, "responseKind": kind, "verbs": PART_VERBS});
-    let mut parts = Vec::new();
-    if version.status {
-        parts.push(part("status", &kind));
-    }
-    if version.scale.is_some() {
-        let kind = json!({"group": scale::GROUP, "version": scale::VERSION, "kind": scale::KIND});
-        parts.push(part("scale", &kind));
-    }
+    let parts = Subresource::of(resource, version).map(|part| {
+        let (form, version) = part.form(resource, version);
+        json!({"subresource": part.name(), "responseKind": kind(form, version), "verbs": words(part.verbs())})
+    });
+    let parts: Vec<Value> = parts.collect();
     if !parts.is_empty() {
         entry["subresources"] = parts.into();
     }
     entry
+}
+
+fn words(verbs: &[Verb]) -> Vec<&'static str> {
+    verbs.iter().map(|verb| verb.name()).collect()
 }
 
 #[cfg(test)]
@@ -316,6 +286,7 @@ mod tests {
             [
                 "admissionregistration.k8s.io",
                 "apiextensions.k8s.io",
+                "apiregistration.k8s.io",
                 "authentication.k8s.io",
                 "authorization.k8s.io",
                 "coordination.k8s.io",

@@ -13,9 +13,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::admission::Admission;
+use crate::builtin::services;
 use crate::definition;
 use crate::failure::Failure;
 use crate::history::{Change, Event};
+use crate::ids::Ids;
 use crate::object::{Key, Object};
 use crate::registry::Registry;
 use crate::server;
@@ -34,6 +36,7 @@ pub(crate) struct Engine {
     /// Who is asked before a write.
     admission: RwLock<Arc<Admission>>,
     pub(crate) clock: Clock,
+    pub(crate) ids: Ids,
     state: Mutex<State>,
     /// `None` once the server is closed.
     storage: RwLock<Option<Box<dyn Storage>>>,
@@ -58,7 +61,7 @@ pub(crate) struct Decided {
 impl Engine {
     pub(crate) fn new(
         registry: Arc<Registry>,
-        clock: Clock,
+        (clock, ids): (Clock, Ids),
         state: State,
         storage: Box<dyn Storage>,
     ) -> Arc<Self> {
@@ -67,6 +70,7 @@ impl Engine {
             registry: RwLock::new(registry),
             admission: RwLock::new(Arc::new(Admission::of(&state.objects))),
             clock,
+            ids,
             state: Mutex::new(state),
             storage,
         })
@@ -245,6 +249,7 @@ impl Engine {
         drop(state);
         if freed {
             definition::reconsider(self);
+            services::keep(self);
         }
         self.collect();
         // What waited for room.

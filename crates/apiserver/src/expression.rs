@@ -1,5 +1,18 @@
-//! How long and how nested an expression in CEL may be, and room on the stack for those who parse and evaluate it: they
-//! recurse.
+//! Expressions in CEL: bounded in length and depth before they are parsed, and in what they do when they are evaluated.
+//! Both recurse, so they get room on the stack.
+
+mod meter;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use kube::core::cel::KubeCelExt;
+use kube::core::cel::cel::common::ast::IdedExpr;
+use kube::core::cel::cel::{Context, ExecutionError, Program as Parsed, Value};
+
+pub(crate) use meter::{Budget, Spent};
 
 /// What makes an expression one of others. What is written with two of them counts twice.
 const OPERATORS: &str = "!-+*/%?:.&|<>=([{";
@@ -18,14 +31,14 @@ const EVALUATION_BYTES: usize = 16 * 1024 * 1024;
 
 /// How much room an expression needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Size {
+enum Size {
     Small,
     Large,
 }
 
 impl Size {
     /// That of an expression, if it can be parsed and evaluated at all.
-    pub(crate) fn of(text: &str) -> Result<Self, String> {
+    fn of(text: &str) -> Result<Self, String> {
         let chars = text.chars().count();
         if chars > CHARS_MAX {
             return Err(format!(
@@ -59,7 +72,7 @@ impl Size {
     }
 
     /// Evaluates an expression of that size.
-    pub(crate) fn evaluate<T>(self, evaluate: impl FnOnce() -> T) -> T {
+    fn evaluate<T>(self, evaluate: impl FnOnce() -> T) -> T {
         match self {
             Self::Small => evaluate(),
             Self::Large => stacker::grow(EVALUATION_BYTES, evaluate),
@@ -67,7 +80,59 @@ impl Size {
     }
 }
 
-/// Parses expressions.
-pub(crate) fn parse<T>(parse: impl FnOnce() -> T) -> T {
-    stacker::grow(PARSER_BYTES, parse)
+/// An expression, ready to be evaluated.
+#[derive(Debug)]
+pub(crate) struct Program {
+    tree: IdedExpr,
+    size: Size,
+    variables: BTreeSet<String>,
+}
+
+impl Program {
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn compile(text: &str) -> Result<Self, String> {
+        let size = Size::of(text)?;
+        let mut tree = parse(text)?;
+        let variables = meter::install(&mut tree)?;
+        Ok(Self {
+            tree,
+            size,
+            variables,
+        })
+    }
+
+    /// What it names, besides what it defines itself.
+    pub(crate) fn variables(&self) -> &BTreeSet<String> {
+        &self.variables
+    }
+
+    /// Its value, or why there is none.
+    pub(crate) fn evaluate(
+        &self,
+        context: &Context<'_>,
+        budget: &mut Budget,
+    ) -> Result<Result<Value, ExecutionError>, Spent> {
+        let evaluate = || Value::resolve(&self.tree, context);
+        budget.spend(|| self.size.evaluate(evaluate))
+    }
+}
+
+/// The tree of an expression.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn parse(text: &str) -> Result<IdedExpr, String> {
+    Size::of(text)?;
+    let parsed = stacker::grow(PARSER_BYTES, || {
+        Parsed::compile(text).map(|parsed| parsed.expression().clone())
+    });
+    parsed.map_err(|error| format!("compilation failed: {error}"))
+}
+
+/// The functions that expressions may call.
+pub(crate) fn functions() -> Context<'static> {
+    let mut context = Context::default().with_all();
+    meter::register(&mut context);
+    context
 }

@@ -3,14 +3,19 @@
 use serde_json::{Value, json};
 
 use crate::access::HOSTS_NAMESPACE;
-use crate::failure::Failure;
+use crate::failure::{Cause, Failure};
+use crate::names;
 use crate::object::{Key, is_deleting, meta_text};
 use crate::registry::Registry;
+use crate::request::Subresource;
 use crate::resource::Resource;
 use crate::state::State;
 
 /// Namespaces that are made if they are not there, and cannot be deleted.
 pub(crate) const PERMANENT: [&str; 2] = ["default", HOSTS_NAMESPACE];
+
+/// The finalizer in the spec of a namespace that stands for its content.
+pub(crate) const FINALIZER: &str = "kubernetes";
 
 /// The label by which selectors find a namespace of that name.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -33,15 +38,35 @@ pub(crate) fn finish(resource: &Resource, mut value: Value) -> Value {
     }
     let name = value["metadata"]["name"].clone();
     value["metadata"]["labels"][NAME_LABEL] = name;
-    value["spec"] = json!({"finalizers": ["kubernetes"]});
+    let list = value.pointer("/spec/finalizers").and_then(Value::as_array);
+    let mut finalizers = list.cloned().unwrap_or_default();
+    if finalizers.iter().all(|finalizer| finalizer != FINALIZER) {
+        finalizers.push(FINALIZER.into());
+    }
+    value["spec"] = json!({"finalizers": finalizers});
     value["status"] = json!({"phase": "Active"});
     value
 }
 
-/// Only the server itself changes what makes a namespace one.
-pub(crate) fn keep(new: &mut Value, old: &Value) {
-    new["spec"] = old["spec"].clone();
+/// Only the server itself changes what makes a namespace one, but for what it waits for when it goes.
+pub(crate) fn keep(new: &mut Value, old: &Value, subresource: Option<Subresource>) {
+    if subresource != Some(Subresource::Finalize) {
+        new["spec"] = old["spec"].clone();
+    }
     new["metadata"]["labels"][NAME_LABEL] = old["metadata"]["name"].clone();
+}
+
+/// What is wrong with what a namespace waits for.
+pub(crate) fn problems(_: Option<&Value>, namespace: &Value) -> Vec<Cause> {
+    let list = namespace.pointer("/spec/finalizers");
+    let list = list.and_then(Value::as_array).into_iter().flatten();
+    let mut causes = Vec::new();
+    for (index, name) in list.enumerate() {
+        let checked = names::check_label_key(name.as_str().unwrap_or_default());
+        let field = format!("spec.finalizers[{index}]");
+        causes.extend(checked.err().map(|why| Cause::invalid(field, name, &why)));
+    }
+    causes
 }
 
 /// Whether an object may be created where it wants to live.

@@ -68,7 +68,7 @@ pub(crate) fn is_document(path: &str) -> bool {
 }
 
 /// A resource in one of its versions.
-type Served<'a> = (&'a Resource, &'a Version);
+type Served<'a> = (&'a Arc<Resource>, &'a Version);
 
 impl Groups {
     fn new(registry: &Registry) -> Self {

@@ -105,6 +105,16 @@ impl Render {
         Bytes::from(body::text(&value, self.pretty))
     }
 
+    /// One object in a watch, [`served`](Self::served) before.
+    pub(crate) fn event(&self, object: &Object, first: bool) -> Bytes {
+        if self.form != Form::Table {
+            return self.object(object);
+        }
+        let of_one = std::slice::from_ref(&object.value);
+        let table = self.table(of_one, meta_of_one(&object.value));
+        Bytes::from(body::text(&headed(table, first), self.pretty))
+    }
+
     /// A list of objects, [`served`](Self::served) before, with the list's metadata.
     pub(crate) fn list(&self, objects: &[Arc<Object>], metadata: Value) -> Bytes {
         let whole = |object: &Arc<Object>| object.value.clone();
@@ -183,18 +193,27 @@ impl Render {
     }
 
     /// A document that stands for a bookmark: a version and nothing else.
-    pub(crate) fn bookmark(&self, metadata: Value) -> Value {
+    pub(crate) fn bookmark(&self, metadata: Value, first: bool) -> Value {
+        let api_version = self.resource.api_version(&self.version);
+        let whole =
+            json!({"apiVersion": api_version, "kind": self.resource.kind, "metadata": metadata});
         match self.form {
-            Form::Whole => {
-                let api_version = self.resource.api_version(&self.version);
-                json!({"apiVersion": api_version, "kind": self.resource.kind, "metadata": metadata})
+            Form::Whole => whole,
+            Form::Metadata => self.partial(&whole),
+            Form::Table => {
+                let metadata = meta_of_one(&whole);
+                headed(self.table(&[whole], metadata), first)
             }
-            Form::Metadata => {
-                json!({"apiVersion": self.meta, "kind": "PartialObjectMetadata", "metadata": metadata})
-            }
-            Form::Table => self.table(&[], metadata),
         }
     }
+}
+
+/// A table in a watch: only the first one says what its columns are.
+fn headed(mut table: Value, first: bool) -> Value {
+    if !first {
+        table["columnDefinitions"] = Value::Null;
+    }
+    table
 }
 
 fn meta_of_one(value: &Value) -> Value {

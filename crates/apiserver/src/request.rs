@@ -34,6 +34,8 @@ pub enum Verb {
 /// A part of an object with its own path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subresource {
+    /// `/finalize`: what a namespace waits for when it goes.
+    Finalize,
     /// `/status`
     Status,
     /// `/scale`
@@ -119,8 +121,46 @@ impl Subresource {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Finalize => "finalize",
             Self::Status => "status",
             Self::Scale => "scale",
+        }
+    }
+
+    /// What may be done with it, in the order of Kubernetes.
+    pub(crate) fn verbs(self) -> &'static [Verb] {
+        match self {
+            Self::Finalize => &[Verb::Update],
+            Self::Status | Self::Scale => &[Verb::Get, Verb::Patch, Verb::Update],
+        }
+    }
+
+    /// Those of a resource.
+    pub(crate) fn of(resource: &Resource, version: &Version) -> impl Iterator<Item = Self> {
+        let served = [
+            (Self::Finalize, resource.is_namespace()),
+            (Self::Status, version.status),
+            (Self::Scale, version.scale.is_some()),
+        ];
+        served
+            .into_iter()
+            .filter_map(|(part, served)| served.then_some(part))
+    }
+
+    /// The one of that name that a resource has.
+    pub(crate) fn named(name: &str, resource: &Resource, version: &Version) -> Option<Self> {
+        Self::of(resource, version).find(|part| part.name() == name)
+    }
+
+    /// The kind of what is read and written there.
+    pub(crate) fn form<'r>(
+        self,
+        resource: &'r Arc<Resource>,
+        version: &'r Version,
+    ) -> (&'r Arc<Resource>, &'r Version) {
+        match self {
+            Self::Finalize | Self::Status => (resource, version),
+            Self::Scale => (&scale::RESOURCE, &scale::RESOURCE.versions[0]),
         }
     }
 }
@@ -174,18 +214,16 @@ impl Request {
 
     /// The kind of what is read and written, which is the resource's unless it is about a part with a kind of its own.
     pub(crate) fn form(&self) -> &Arc<Resource> {
-        match self.subresource {
-            Some(Subresource::Scale) => &scale::RESOURCE,
-            Some(Subresource::Status) | None => &self.resource,
-        }
+        let part = self.subresource;
+        part.map_or(&self.resource, |part| {
+            part.form(&self.resource, self.served()).0
+        })
     }
 
     /// The version of that kind.
     pub(crate) fn form_version(&self) -> &Version {
-        match self.subresource {
-            Some(Subresource::Scale) => &scale::RESOURCE.versions[0],
-            Some(Subresource::Status) | None => self.served(),
-        }
+        let (part, served) = (self.subresource, self.served());
+        part.map_or(served, |part| part.form(&self.resource, served).1)
     }
 
     /// The version that the path names.
@@ -255,12 +293,11 @@ impl<'a> Route<'a> {
         if resource.namespaced && self.namespace.is_empty() && !self.name.is_empty() {
             return Err(Failure::no_such_path());
         }
-        match self.subresource {
-            "" => Ok(None),
-            "status" if version.status => Ok(Some(Subresource::Status)),
-            "scale" if version.scale.is_some() => Ok(Some(Subresource::Scale)),
-            _ => Err(Failure::no_such_path()),
+        if self.subresource.is_empty() {
+            return Ok(None);
         }
+        let part = Subresource::named(self.subresource, resource, version);
+        part.map(Some).ok_or_else(Failure::no_such_path)
     }
 }
 
@@ -270,13 +307,14 @@ fn refuse_impossible(
     namespace: &str,
     subresource: Option<Subresource>,
 ) -> Result<(), Failure> {
-    let changes = matches!(verb, Verb::Get | Verb::Update | Verb::Patch);
     let homeless = matches!(verb, Verb::Create | Verb::DeleteCollection)
         && resource.namespaced
         && namespace.is_empty();
-    let unreachable = subresource.is_some() && !changes;
-    let kept_nowhere = resource.traits.asked_only && verb != Verb::Create;
-    if homeless || unreachable || kept_nowhere {
+    let offered = match subresource {
+        Some(part) => part.verbs(),
+        None => resource.verbs(),
+    };
+    if homeless || !offered.contains(&verb) {
         return Err(Failure::method_not_supported(resource, verb.name()));
     }
     Ok(())

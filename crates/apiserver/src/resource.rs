@@ -17,6 +17,7 @@ use crate::failure::Cause;
 use crate::object::Key;
 use crate::ownership::Shape;
 use crate::priority::Priority;
+use crate::request::Verb;
 use crate::scale::Scale;
 use crate::schema::Schema;
 
@@ -110,6 +111,18 @@ pub struct Typed {
     pub schema: fn(&mut SchemaGenerator),
 }
 
+/// What clients may do with the objects of a resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offered {
+    /// Everything.
+    #[default]
+    Everything,
+    /// Ask: objects are answered when they are created, and never kept.
+    Asking,
+    /// Read: the server itself writes them.
+    Reading,
+}
+
 /// The status that a new object begins with.
 pub type Born = fn(&Value) -> Value;
 
@@ -127,8 +140,8 @@ pub type Problems = fn(Option<&Value>, &Value) -> Vec<Cause>;
 pub struct Traits {
     /// Names may be any part of a path, such as `system:node`.
     pub any_name: bool,
-    /// Objects are answered when they are created, and never kept.
-    pub asked_only: bool,
+    /// What clients may do with objects.
+    pub offered: Offered,
     /// A PUT needs no resourceVersion.
     pub unconditional_update: bool,
     /// A PUT of what is not there creates it.
@@ -147,6 +160,8 @@ pub struct Traits {
     pub born: Option<Born>,
     /// New objects may bring their status.
     pub status_at_birth: bool,
+    /// Who writes the status may change the metadata, too.
+    pub status_with_metadata: bool,
     /// Parts that are there, empty, before anybody has written them: `spec/names`.
     pub blank: &'static [&'static str],
 }
@@ -219,6 +234,35 @@ impl Resource {
     #[must_use]
     pub fn is_built_in(&self) -> bool {
         self.traits.typed.is_some()
+    }
+
+    /// What may be done with its objects, in the order of Kubernetes.
+    pub(crate) fn verbs(&self) -> &'static [Verb] {
+        use Verb::{Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch};
+        match self.traits.offered {
+            Offered::Asking => &[Create],
+            Offered::Reading => &[Get, List, Watch],
+            Offered::Everything if self.is_built_in() => &[
+                Create,
+                Delete,
+                DeleteCollection,
+                Get,
+                List,
+                Patch,
+                Update,
+                Watch,
+            ],
+            Offered::Everything => &[
+                Delete,
+                DeleteCollection,
+                Get,
+                List,
+                Patch,
+                Create,
+                Update,
+                Watch,
+            ],
+        }
     }
 
     /// Whether its objects are namespaces.

@@ -115,16 +115,14 @@ fn imagined(server: &Server, asked: &Value) -> Option<Request> {
     let version = match wanted {
         "" | "*" => resource.versions.first(),
         wanted => resource.version(wanted),
-    };
+    }?;
     let subresource = match text(asked, "subresource") {
         "" => None,
-        "status" => Some(Subresource::Status),
-        "scale" => Some(Subresource::Scale),
-        _ => return None,
+        part => Some(Subresource::named(part, resource, version)?),
     };
     Some(Request {
         verb: Verb::named(text(asked, "verb"))?,
-        version: version?.name.clone(),
+        version: version.name.clone(),
         namespace: text(asked, "namespace").to_owned(),
         name: text(asked, "name").to_owned(),
         subresource,

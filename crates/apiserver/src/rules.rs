@@ -209,7 +209,7 @@ impl Frame<'_> {
                 fields.for_each(|fields| fields.retain(|field, _| !observed(field)));
             }
             None if self.version.status => remove(&mut value, "status"),
-            Some(Subresource::Scale) | None => {}
+            Some(Subresource::Finalize | Subresource::Scale) | None => {}
         }
         self.name(&mut value);
         Ok(Admitted { value, warnings })
@@ -229,22 +229,27 @@ impl Frame<'_> {
         match subresource {
             Some(Subresource::Status) => {
                 let status = new.get_mut("status").map(Value::take);
-                let owners = meta_mut(&mut new).remove(ownership::FIELD);
+                let metadata = new.get_mut("metadata").map(Value::take);
                 new = old.value.clone();
                 put(&mut new, "status", status);
-                if let (None, Some(owners)) = (&self.by, owners) {
-                    meta_mut(&mut new).insert(ownership::FIELD.to_owned(), owners);
+                if self.resource.traits.status_with_metadata {
+                    put(&mut new, "metadata", metadata);
+                    metadata::keep_server_fields(&mut new, &old.value);
+                } else if let (None, Some(mut metadata)) = (&self.by, metadata)
+                    && let Some(owners) = metadata.get_mut(ownership::FIELD)
+                {
+                    meta_mut(&mut new).insert(ownership::FIELD.to_owned(), owners.take());
                 }
             }
-            Some(Subresource::Scale) | None => {
+            Some(Subresource::Finalize | Subresource::Scale) | None => {
                 metadata::keep_server_fields(&mut new, &old.value);
                 if self.version.status {
                     put(&mut new, "status", old.value.get("status").cloned());
                 }
-                if self.resource.is_namespace() {
-                    namespace::keep(&mut new, &old.value);
-                }
             }
+        }
+        if self.resource.is_namespace() {
+            namespace::keep(&mut new, &old.value, subresource);
         }
         new
     }

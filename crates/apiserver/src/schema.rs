@@ -5,11 +5,13 @@
 //! would refuse is refused here too as far as these passes would misunderstand it.
 
 mod check;
+mod cost;
 mod fill;
 mod format;
 mod prune;
 mod rules;
 pub(crate) mod structural;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,8 @@ use crate::failure::Cause;
 use crate::ownership::Shape;
 use crate::schema::format::Format;
 pub(crate) use crate::schema::prune::{indexed, join};
-use crate::schema::rules::Rules;
+use crate::schema::rules::Rule;
+pub(crate) use crate::schema::values::value;
 
 /// Deepest nesting of a schema.
 const DEPTH_MAX: usize = 64;
@@ -57,7 +60,7 @@ pub struct Schema {
     any_of: Vec<Schema>,
     one_of: Vec<Schema>,
     not: Option<Box<Schema>>,
-    rules: Option<Rules>,
+    rules: Vec<Rule>,
 }
 
 /// The type of a value.
@@ -251,7 +254,7 @@ impl Schema {
                 .as_ref()
                 .map(|props| Self::node(props, path, depth + 1).map(Box::new))
                 .transpose()?,
-            rules: Rules::parse(props, path)?,
+            rules: rules::parse(props, path)?,
         })
     }
 

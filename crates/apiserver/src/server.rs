@@ -27,7 +27,6 @@ pub struct Server(Arc<Handle>);
 
 struct Handle {
     engine: Arc<Engine>,
-    ids: Ids,
     /// The certificate that namespaces tell, on servers that serve Kubernetes' kinds.
     certificate: Option<String>,
     /// What describes a registry.
@@ -137,7 +136,7 @@ impl Server {
     }
 
     pub(crate) fn ids(&self) -> &Ids {
-        &self.0.ids
+        &self.0.engine.ids
     }
 }
 
@@ -204,10 +203,9 @@ impl Builder {
         let revision = loaded.revision;
         let objects = shelve(&registry, loaded)?;
         let state = State::new(revision, objects, self.history);
-        let engine = Engine::new(registry, self.clock, state, self.storage);
+        let engine = Engine::new(registry, (self.clock, self.ids), state, self.storage);
         let handle = Handle {
             engine,
-            ids: self.ids,
             certificate: self.kubernetes,
             documents: Mutex::default(),
         };

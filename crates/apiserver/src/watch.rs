@@ -65,6 +65,8 @@ struct Watch {
     /// What goes out before anything that arrives.
     waiting: VecDeque<Line>,
     changes: Receiver<Seen>,
+    /// Whether something was sent.
+    begun: bool,
     bookmark_at: Instant,
     ends_at: Instant,
     ended: bool,
@@ -95,6 +97,7 @@ pub(crate) async fn watch(
         bookmarks: request.query.bookmarks,
         waiting: VecDeque::new(),
         changes,
+        begun: false,
         bookmark_at: now + BOOKMARK_EVERY,
         ends_at: now + lasts,
         ended: false,
@@ -241,10 +244,11 @@ impl Watch {
         }
     }
 
-    fn text(&self, line: &Line) -> Bytes {
+    fn text(&mut self, line: &Line) -> Bytes {
+        let first = !std::mem::replace(&mut self.begun, true);
         match line {
             Line::Seen((change, object)) => {
-                let object = self.render.object(object);
+                let object = self.render.event(object, first);
                 let mut text = Vec::with_capacity(object.len() + 40);
                 text.extend_from_slice(
                     format!(r#"{{"type":"{}","object":"#, change.name()).as_bytes(),
@@ -262,7 +266,7 @@ impl Watch {
                 if *initial_events_end {
                     metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
                 }
-                line_of("BOOKMARK", &self.render.bookmark(metadata))
+                line_of("BOOKMARK", &self.render.bookmark(metadata, first))
             }
             Line::Failed(failure) => error_line(failure),
         }

@@ -25,6 +25,7 @@ use crate::ownership::{self, Writer};
 use crate::patch::{self, Patch};
 use crate::render::Render;
 use crate::request::{Request, Subresource, Verb};
+use crate::resource::Offered;
 use crate::rules::{Admitted, By, Frame, Stamp};
 use crate::server::Server;
 use crate::state::State;
@@ -52,7 +53,7 @@ pub(crate) async fn write(
     let writing = Writing::new(server, request, author, headers);
     let answer = async {
         match request.verb {
-            Verb::Create if request.resource.traits.asked_only => {
+            Verb::Create if request.resource.traits.offered == Offered::Asking => {
                 writing.review(&render, headers, &body)
             }
             Verb::Delete => writing.delete(&render, headers, &body).await,

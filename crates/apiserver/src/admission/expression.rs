@@ -1,14 +1,14 @@
 //! CEL expressions about requests: what they may name, and what comes of them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use kube::core::cel::KubeCelExt;
 use kube::core::cel::cel::objects::{Key, Map};
-use kube::core::cel::cel::{self, Context, ExecutionError, Program};
+use kube::core::cel::cel::{self, Context, ExecutionError};
 use serde_json::Value;
 
-use crate::expression::{self, Size};
+use crate::expression::{self, Budget, Program, Spent};
+use crate::schema;
 
 /// What an expression may name.
 const VARIABLES: [&str; 6] = [
@@ -25,7 +25,7 @@ const AUTHORIZER: [&str; 2] = ["authorizer", "authorizer.requestResource"];
 /// An expression, compiled when it is first needed.
 pub(crate) struct Expression {
     text: String,
-    program: OnceLock<Result<(Program, Size), String>>,
+    program: OnceLock<Result<Program, String>>,
 }
 
 /// What the names in expressions stand for.
@@ -33,6 +33,8 @@ pub(crate) struct Names {
     context: Context<'static>,
     /// Variables that could not be evaluated, with the reasons.
     failed: BTreeMap<String, String>,
+    /// What all expressions together may still do.
+    left: Mutex<Budget>,
 }
 
 impl Expression {
@@ -52,7 +54,7 @@ impl Expression {
         self.program().map(|_| ())
     }
 
-    fn program(&self) -> Result<&(Program, Size), String> {
+    fn program(&self) -> Result<&Program, String> {
         let program = self.program.get_or_init(|| compiled(&self.text));
         program.as_ref().map_err(Clone::clone)
     }
@@ -64,9 +66,16 @@ impl Expression {
     }
 
     fn evaluated(&self, names: &Names) -> Result<cel::Value, String> {
-        let (program, size) = self.program()?;
-        let value = size.evaluate(|| program.execute(&names.context));
-        value.map_err(|error| names.explained(&error))
+        let program = self.program()?;
+        let mut left = names.left.lock().unwrap_or_else(PoisonError::into_inner);
+        match program.evaluate(&names.context, &mut left) {
+            Ok(value) => value.map_err(|error| names.explained(&error)),
+            Err(Spent::Call) => Err("operation cancelled: actual cost limit exceeded".to_owned()),
+            Err(Spent::Object) => {
+                let why = "validation failed due to running out of cost budget, no further validation rules will be run";
+                Err(why.to_owned())
+            }
+        }
     }
 
     /// Whether it is true.
@@ -94,36 +103,34 @@ impl Expression {
     }
 }
 
-fn compiled(text: &str) -> Result<(Program, Size), String> {
-    let size = Size::of(text)?;
-    let program = expression::parse(|| Program::compile(text));
-    let program = program.map_err(|error| format!("compilation failed: {error}"))?;
-    let references = program.references();
-    for name in references.variables() {
-        if AUTHORIZER.contains(&name) {
+fn compiled(text: &str) -> Result<Program, String> {
+    let program = Program::compile(text)?;
+    for name in program.variables() {
+        if AUTHORIZER.contains(&name.as_str()) {
             return Err(format!("compilation failed: {name} is not served here"));
         }
-        if !VARIABLES.contains(&name) {
+        if !VARIABLES.contains(&name.as_str()) {
             let known = VARIABLES.join(", ");
             return Err(format!(
                 "compilation failed: undeclared reference to '{name}', there are {known}"
             ));
         }
     }
-    drop(references);
-    Ok((program, size))
+    Ok(program)
 }
 
 impl Names {
     /// Names and what they stand for.
     pub(crate) fn new<'a>(values: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Self {
-        let mut context = Context::default().with_all();
+        let mut context = expression::functions();
         for (name, value) in values {
-            context.add_variable_from_value(name, from_json(value));
+            let value = schema::value(None, value, &context);
+            context.add_variable_from_value(name, value);
         }
         Self {
             context,
             failed: BTreeMap::new(),
+            left: Mutex::default(),
         }
     }
 
@@ -156,26 +163,6 @@ impl Names {
                 let text = error.to_string();
                 text.split(':').next().unwrap_or_default().to_owned()
             }
-        }
-    }
-}
-
-fn from_json(value: &Value) -> cel::Value {
-    match value {
-        Value::Null => cel::Value::Null,
-        Value::Bool(value) => cel::Value::Bool(*value),
-        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(int), _) => cel::Value::Int(int),
-            (None, Some(uint)) => cel::Value::UInt(uint),
-            (None, None) => cel::Value::Float(number.as_f64().unwrap_or(f64::NAN)),
-        },
-        Value::String(text) => cel::Value::String(Arc::new(text.clone())),
-        Value::Array(list) => cel::Value::List(Arc::new(list.iter().map(from_json).collect())),
-        Value::Object(fields) => {
-            let entry =
-                |(name, value): (&String, &Value)| (Key::from(name.as_str()), from_json(value));
-            let map = Arc::new(fields.iter().map(entry).collect());
-            cel::Value::Map(Map { map })
         }
     }
 }

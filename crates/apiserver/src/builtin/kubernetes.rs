@@ -153,6 +153,7 @@ where
     builtin.version = T::VERSION;
     builtin.traits.blank = &["spec", "status"];
     if builtin.status {
+        builtin.traits.status_with_metadata = true;
         builtin.traits.born = Some(|_| json!({}));
     }
     builtin

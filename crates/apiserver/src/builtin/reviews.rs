@@ -6,7 +6,7 @@ use k8s_openapi::api::authorization::v1::{SelfSubjectAccessReview, SelfSubjectRu
 
 use super::{Builtin, typed};
 use crate::ownership::Shape;
-use crate::resource::{Resource, Typed};
+use crate::resource::{Offered, Resource, Typed};
 use crate::review::{ACCESS, AUTHENTICATION, AUTHORIZATION, RULES, SELF};
 
 pub(super) fn resources() -> [Resource; 3] {
@@ -27,6 +27,6 @@ fn review(
     builtin.namespaced = false;
     builtin.shape = Shape::object([("spec", Shape::Unknown), ("status", Shape::Unknown)]);
     builtin.traits.blank = &["spec", "status"];
-    builtin.traits.asked_only = true;
+    builtin.traits.offered = Offered::Asking;
     builtin.resource()
 }

@@ -1,11 +1,13 @@
 //! The paths of one resource: which operations there are, their parameters and bodies.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::{Served, group_version, group_version_kind, schemas};
 use crate::query::Allowed;
+use crate::request::{Subresource, Verb};
 use crate::resource::{Resource, Version};
-use crate::scale;
 
 /// Types of patches that every resource takes.
 const PATCHES: [&str; 3] = [
@@ -25,43 +27,43 @@ struct Operation {
     list: bool,
 }
 
-const LIST: Operation = Operation {
+static LIST: Operation = Operation {
     method: "get",
     action: "list",
     allowed: Allowed::List,
     list: true,
 };
-const CREATE: Operation = Operation {
+static CREATE: Operation = Operation {
     method: "post",
     action: "post",
     allowed: Allowed::Write,
     list: false,
 };
-const DELETE_MANY: Operation = Operation {
+static DELETE_MANY: Operation = Operation {
     method: "delete",
     action: "deletecollection",
     allowed: Allowed::DeleteMany,
     list: true,
 };
-const GET: Operation = Operation {
+static GET: Operation = Operation {
     method: "get",
     action: "get",
     allowed: Allowed::Get,
     list: false,
 };
-const UPDATE: Operation = Operation {
+static UPDATE: Operation = Operation {
     method: "put",
     action: "put",
     allowed: Allowed::Write,
     list: false,
 };
-const PATCH: Operation = Operation {
+static PATCH: Operation = Operation {
     method: "patch",
     action: "patch",
     allowed: Allowed::Patch,
     list: false,
 };
-const DELETE: Operation = Operation {
+static DELETE: Operation = Operation {
     method: "delete",
     action: "delete",
     allowed: Allowed::Delete,
@@ -69,7 +71,7 @@ const DELETE: Operation = Operation {
 };
 
 /// Every path of the resource in that version.
-pub(super) fn of(resource: &Resource, version: &Version) -> Map<String, Value> {
+pub(super) fn of(resource: &Arc<Resource>, version: &Version) -> Map<String, Value> {
     let root = format!("/{}", group_version(resource, version));
     let everywhere = format!("{root}/{}", resource.plural);
     let collection = match resource.namespaced {
@@ -86,23 +88,35 @@ pub(super) fn of(resource: &Resource, version: &Version) -> Map<String, Value> {
         );
     };
     let own = (resource, version);
-    if resource.traits.asked_only {
-        put(&collection, &[&CREATE], own);
-        return paths;
-    }
-    if resource.namespaced {
+    let (one, many): (Vec<&Operation>, Vec<&Operation>) = operations(resource.verbs())
+        .partition(|operation| matches!(operation.action, "get" | "put" | "patch" | "delete"));
+    if resource.namespaced && many.iter().any(|operation| operation.list) {
         put(&everywhere, &[&LIST], own);
     }
-    put(&collection, &[&LIST, &CREATE, &DELETE_MANY], own);
-    put(&item, &[&GET, &UPDATE, &PATCH, &DELETE], own);
-    if version.status {
-        put(&format!("{item}/status"), &[&GET, &UPDATE, &PATCH], own);
+    put(&collection, &many, own);
+    if !one.is_empty() {
+        put(&item, &one, own);
     }
-    if version.scale.is_some() {
-        let form: Served<'_> = (&scale::RESOURCE, &scale::RESOURCE.versions[0]);
-        put(&format!("{item}/scale"), &[&GET, &UPDATE, &PATCH], form);
+    for part in Subresource::of(resource, version) {
+        let operations: Vec<&Operation> = operations(part.verbs()).collect();
+        let path = format!("{item}/{}", part.name());
+        put(&path, &operations, part.form(resource, version));
     }
     paths
+}
+
+/// What the verbs stand for; watching is a parameter of listing.
+fn operations(verbs: &[Verb]) -> impl Iterator<Item = &'static Operation> {
+    verbs.iter().filter_map(|verb| match verb {
+        Verb::Get => Some(&GET),
+        Verb::List => Some(&LIST),
+        Verb::Watch => None,
+        Verb::Create => Some(&CREATE),
+        Verb::Update => Some(&UPDATE),
+        Verb::Patch => Some(&PATCH),
+        Verb::Delete => Some(&DELETE),
+        Verb::DeleteCollection => Some(&DELETE_MANY),
+    })
 }
 
 /// What is done at a path: of which resource, under which tag, and the kind of what is read and written there.

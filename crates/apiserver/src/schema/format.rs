@@ -12,6 +12,7 @@ pub(super) enum Format {
     Uint32,
     Uint64,
     DateTime,
+    Duration,
     Ipv4,
     Ipv6,
     Cidr,
@@ -28,6 +29,7 @@ impl Format {
             "uint32" => Self::Uint32,
             "uint64" => Self::Uint64,
             "date-time" => Self::DateTime,
+            "duration" => Self::Duration,
             "ipv4" => Self::Ipv4,
             "ipv6" => Self::Ipv6,
             "cidr" => Self::Cidr,
@@ -45,6 +47,7 @@ impl Format {
             Self::Uint32 => "uint32",
             Self::Uint64 => "uint64",
             Self::DateTime => "date-time",
+            Self::Duration => "duration",
             Self::Ipv4 => "ipv4",
             Self::Ipv6 => "ipv6",
             Self::Cidr => "cidr",
@@ -78,6 +81,7 @@ impl Format {
         match self {
             Self::Int32 | Self::Int64 | Self::Uint16 | Self::Uint32 | Self::Uint64 => true,
             Self::DateTime => text.parse::<jiff::Timestamp>().is_ok(),
+            Self::Duration => is_duration(text),
             Self::Ipv4 => text.parse::<Ipv4Addr>().is_ok(),
             Self::Ipv6 => text.parse::<Ipv6Addr>().is_ok(),
             Self::Cidr => is_cidr(text),
@@ -85,6 +89,28 @@ impl Format {
             Self::Byte => is_base64(text),
         }
     }
+}
+
+/// As Go writes durations: `1h30m`, `-1.5s`.
+fn is_duration(text: &str) -> bool {
+    const UNITS: [&str; 7] = ["ns", "us", "\u{b5}s", "ms", "s", "m", "h"];
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if rest == "0" {
+        return true;
+    }
+    let parts = !rest.is_empty();
+    while !rest.is_empty() {
+        let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let number = &rest[..rest.len() - unit.len()];
+        let Some(known) = UNITS.iter().find(|known| unit.starts_with(**known)) else {
+            return false;
+        };
+        if number.parse::<f64>().is_err() {
+            return false;
+        }
+        rest = &unit[known.len()..];
+    }
+    parts
 }
 
 fn is_cidr(text: &str) -> bool {
@@ -137,6 +163,7 @@ mod tests {
                 json!("2026-11-21T10:00:00Z"),
                 json!("yesterday"),
             ),
+            ("duration", json!("1h30m0.5s"), json!("1 hour")),
             ("ipv4", json!("192.0.2.1"), json!("192.0.2")),
             ("ipv6", json!("2001:db8::1"), json!("192.0.2.1")),
             ("cidr", json!("2001:db8::/32"), json!("192.0.2.0/33")),

@@ -3,123 +3,227 @@
 //! `oldSelf` is the value at the same place before, where "same" follows map keys and the keys of list maps; in other
 //! lists there is no such place, and rules about transitions do not apply there.
 
-use std::cell::OnceCell;
+use std::sync::Arc;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
-use kube::core::cel::{CompiledSchema, ValidationError, Validator, compile_schema};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, ValidationRule,
+};
+use kube::core::cel::cel::objects::OptionalValue;
+use kube::core::cel::cel::{self, Context, ExecutionError};
 use serde_json::Value;
 
-use crate::expression::{self, Size};
+use crate::expression::{self, Budget, Program, Spent};
 use crate::failure::Cause;
 use crate::schema::prune::join;
+use crate::schema::values;
 use crate::schema::{Kind, List, PROBLEMS_MAX, Schema};
 
-/// The rules of one node.
-pub(super) struct Rules(CompiledSchema, Size);
+/// What rules may name.
+const SELF: &str = "self";
+const OLD_SELF: &str = "oldSelf";
+
+/// One rule.
+pub(super) struct Rule {
+    text: String,
+    holds: Program,
+    message: Option<String>,
+    says: Option<Program>,
+    reason: Option<String>,
+    /// The part of the value that it is about.
+    field: Option<String>,
+    /// Whether it is about how a value changes.
+    transition: bool,
+    /// Whether it applies to new values, too.
+    optional_old: bool,
+}
 
 thread_local! {
     /// Registering the functions of CEL takes longer than most rules.
-    static VALIDATOR: OnceCell<Validator> = const { OnceCell::new() };
+    static FUNCTIONS: Context<'static> = expression::functions();
 }
 
-impl Rules {
-    /// Compiles the rules of a node, if it has some.
-    pub(super) fn parse(props: &JSONSchemaProps, path: &str) -> Result<Option<Self>, String> {
-        if props
-            .x_kubernetes_validations
-            .as_ref()
-            .is_none_or(Vec::is_empty)
-        {
-            return Ok(None);
-        }
-        let mut size = Size::Small;
-        for rule in props.x_kubernetes_validations.iter().flatten() {
-            for text in [Some(&rule.rule), rule.message_expression.as_ref()] {
-                let given = text.map_or(Ok(Size::Small), |text| Size::of(text));
-                let given = given.map_err(|why| format!("{path}.x-kubernetes-validations: {why}"));
-                size = size.max(given?);
-            }
-        }
-        let mut schema = serde_json::to_value(props).map_err(|error| format!("{path}: {error}"))?;
-        for part in schema
-            .as_object_mut()
-            .into_iter()
-            .flat_map(|fields| fields.values_mut())
-        {
-            strip(part, 0);
-        }
-        let compiled = expression::parse(|| compile_schema(&schema));
-        match compiled.compilation_errors().first() {
-            Some(error) => Err(format!("{path}.x-kubernetes-validations: {error}")),
-            None => Ok(Some(Self(compiled, size))),
-        }
+/// Compiles the rules of a node.
+///
+/// # Errors
+/// What is wrong with one of them.
+pub(super) fn parse(props: &JSONSchemaProps, path: &str) -> Result<Vec<Rule>, String> {
+    let rules = props.x_kubernetes_validations.iter().flatten();
+    rules
+        .map(Rule::parse)
+        .collect::<Result<_, _>>()
+        .map_err(|why| format!("{path}.x-kubernetes-validations: {why}"))
+}
+
+impl Rule {
+    fn parse(given: &ValidationRule) -> Result<Self, String> {
+        let holds = compiled(&given.rule)?;
+        let says = given.message_expression.as_deref().map(compiled);
+        Ok(Self {
+            transition: holds.variables().contains(OLD_SELF),
+            optional_old: given.optional_old_self == Some(true),
+            text: given.rule.clone(),
+            holds,
+            message: given.message.clone(),
+            says: says.transpose()?,
+            reason: given.reason.clone(),
+            field: given.field_path.clone(),
+        })
+    }
+
+    /// Whether it says something about a value that has a previous state, or none.
+    fn applies(&self, changes: bool) -> bool {
+        changes || self.optional_old || !self.transition
     }
 }
 
-/// Takes the rules out of everything below a node: each node evaluates its own.
-fn strip(value: &mut Value, depth: usize) {
-    match value {
-        Value::Object(fields) => {
-            // A list under this key holds rules; a schema under it describes a field of that name.
-            if fields
-                .get("x-kubernetes-validations")
-                .is_some_and(Value::is_array)
-            {
-                fields.remove("x-kubernetes-validations");
-            }
-            fields
-                .values_mut()
-                .for_each(|field| strip(field, depth + 1));
-        }
-        Value::Array(list) if depth > 0 => list.iter_mut().for_each(|item| strip(item, depth + 1)),
-        _ => {}
+fn compiled(text: &str) -> Result<Program, String> {
+    let program = Program::compile(text)?;
+    let unknown = |name: &&String| ![SELF, OLD_SELF].contains(&name.as_str());
+    match program.variables().iter().find(unknown) {
+        Some(name) => Err(format!(
+            "compilation failed: ERROR: undeclared reference to '{name}'"
+        )),
+        None => Ok(program),
     }
 }
 
+/// What of a document breaks the rules of its schema.
 pub(super) fn problems(
     schema: &Schema,
     value: &Value,
     old: Option<&Value>,
     causes: &mut Vec<Cause>,
 ) {
-    walk(schema, value, old, "", causes);
+    let budget = Budget::default();
+    FUNCTIONS.with(|functions| {
+        let mut judge = Judge {
+            functions,
+            budget,
+            causes,
+        };
+        // Nothing more is judged once one rule has cost too much.
+        let _: Result<(), Spent> = judge.walk(schema, value, old, "");
+    });
 }
 
-fn walk(schema: &Schema, value: &Value, old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) {
-    if causes.len() > PROBLEMS_MAX {
-        return;
-    }
-    if let Some(rules) = &schema.rules {
-        causes.extend(
-            evaluate(rules, value, old)
-                .iter()
-                .map(|error| cause(error, value, path)),
-        );
-    }
-    match value {
-        Value::Object(map) => {
-            for (name, content) in map {
-                let Some(known) = schema.field(name) else {
-                    continue;
+struct Judge<'a> {
+    functions: &'a Context<'static>,
+    budget: Budget,
+    causes: &'a mut Vec<Cause>,
+}
+
+impl Judge<'_> {
+    fn walk(
+        &mut self,
+        schema: &Schema,
+        value: &Value,
+        old: Option<&Value>,
+        path: &str,
+    ) -> Result<(), Spent> {
+        if self.causes.len() > PROBLEMS_MAX {
+            return Ok(());
+        }
+        if !schema.rules.is_empty() && !value.is_null() {
+            self.node(schema, value, old, path)?;
+        }
+        match value {
+            Value::Object(map) => {
+                for (name, content) in map {
+                    let Some(known) = schema.field(name) else {
+                        continue;
+                    };
+                    let old = old.and_then(|old| old.get(name));
+                    self.walk(known, content, old, &join(path, name))?;
+                }
+            }
+            Value::Array(list) => {
+                let Some(items) = &schema.items else {
+                    return Ok(());
                 };
-                walk(
-                    known,
-                    content,
-                    old.and_then(|old| old.get(name)),
-                    &join(path, name),
-                    causes,
-                );
+                for (index, item) in list.iter().enumerate() {
+                    let old = old.and_then(|old| counterpart(&schema.list, item, old));
+                    self.walk(items, item, old, &format!("{path}[{index}]"))?;
+                }
             }
+            _ => {}
         }
-        Value::Array(list) => {
-            let Some(items) = &schema.items else { return };
-            for (index, item) in list.iter().enumerate() {
-                let old = old.and_then(|old| counterpart(&schema.list, item, old));
-                walk(items, item, old, &format!("{path}[{index}]"), causes);
-            }
-        }
-        _ => {}
+        Ok(())
     }
+
+    /// The rules of one node.
+    fn node(
+        &mut self,
+        schema: &Schema,
+        value: &Value,
+        old: Option<&Value>,
+        path: &str,
+    ) -> Result<(), Spent> {
+        let old = old.filter(|old| !old.is_null());
+        let read = |json: &Value| values::value(Some(schema), json, self.functions);
+        let (now, before) = (read(value), old.map(read));
+        let kind = schema.kind.or(Kind::of(value)).map_or("", Kind::name);
+        for rule in schema
+            .rules
+            .iter()
+            .filter(|rule| rule.applies(old.is_some()))
+        {
+            let mut scope = self.functions.new_inner_scope();
+            scope.add_variable_from_value(SELF, now.clone());
+            if let Some(before) = before_of(rule, before.as_ref()) {
+                scope.add_variable_from_value(OLD_SELF, before);
+            }
+            let evaluated = rule.holds.evaluate(&scope, &mut self.budget);
+            let why = match evaluated {
+                Ok(Ok(cel::Value::Bool(true))) => continue,
+                Ok(Ok(cel::Value::Bool(false))) => {
+                    let message = self.message(rule, &scope)?;
+                    self.causes.push(broken(rule, value, path, &message));
+                    continue;
+                }
+                Ok(Ok(_)) => format!("rule does not evaluate to bool: {}", rule.text),
+                Ok(Err(ref error)) => unclear(error, &rule.text),
+                Err(Spent::Call) => format!(
+                    "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {}",
+                    rule.text
+                ),
+                Err(Spent::Object) => {
+                    "validation failed due to running out of cost budget, no further validation rules will be run"
+                        .to_owned()
+                }
+            };
+            self.causes.push(Cause::invalid(path, &kind.into(), &why));
+            if let Err(spent) = evaluated {
+                return Err(spent);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is said about a broken rule.
+    fn message(&mut self, rule: &Rule, scope: &Context<'_>) -> Result<String, Spent> {
+        if let Some(says) = &rule.says
+            && let Ok(cel::Value::String(text)) = says.evaluate(scope, &mut self.budget)?
+            && !text.trim().is_empty()
+            && !text.contains('\n')
+        {
+            return Ok(text.trim().to_owned());
+        }
+        let message = rule.message.as_deref().unwrap_or_default().trim();
+        match message.is_empty() {
+            true => Ok(format!("failed rule: {}", rule.text.trim())),
+            false => Ok(message.to_owned()),
+        }
+    }
+}
+
+/// What the previous value is to a rule.
+fn before_of(rule: &Rule, before: Option<&cel::Value>) -> Option<cel::Value> {
+    if !rule.optional_old {
+        return before.cloned();
+    }
+    let before = before.cloned();
+    let optional = before.map_or_else(OptionalValue::none, OptionalValue::of);
+    Some(cel::Value::Opaque(Arc::new(optional)))
 }
 
 /// The item of the old list that has the same keys.
@@ -129,33 +233,33 @@ fn counterpart<'a>(list: &List, item: &Value, old: &'a Value) -> Option<&'a Valu
     old.as_array()?.iter().find(same)
 }
 
-fn evaluate(rules: &Rules, value: &Value, old: Option<&Value>) -> Vec<ValidationError> {
-    VALIDATOR.with(|validator| {
-        let validator = validator.get_or_init(Validator::new);
-        let result = rules
-            .1
-            .evaluate(|| validator.validate_compiled(&rules.0, value, old));
-        result
-            .err()
-            .map(|errors| errors.into_vec())
-            .unwrap_or_default()
-    })
+/// Why a rule has no value.
+fn unclear(error: &ExecutionError, rule: &str) -> String {
+    match error {
+        ExecutionError::NoSuchOverload => format!(
+            "'no such overload': call arguments did not match a supported operator, function or macro signature for rule: {rule}"
+        ),
+        ExecutionError::NoSuchKey(key) => format!("no such key: {key} evaluating rule: {rule}"),
+        error => format!("{error} evaluating rule: {rule}"),
+    }
 }
 
-fn cause(error: &ValidationError, value: &Value, path: &str) -> Cause {
-    let field = match error.field_path.trim_start_matches('.') {
-        "" => path.to_owned(),
-        below => join(path, below),
+fn broken(rule: &Rule, value: &Value, path: &str, message: &str) -> Cause {
+    let field = match &rule.field {
+        Some(below) => join(path, below.trim_start_matches('.')),
+        None => path.to_owned(),
     };
-    let kind = Kind::of(value).map_or("null", Kind::name);
-    match error.reason.as_deref() {
-        Some("FieldValueRequired") => Cause::required(field, &error.message),
-        Some("FieldValueForbidden") => Cause::forbidden(field, &error.message),
-        Some("FieldValueDuplicate") => Cause::new(
-            "FieldValueDuplicate",
-            field,
-            format!("Duplicate value: {kind:?}"),
-        ),
-        _ => Cause::invalid(field, &kind.into(), &error.message),
+    match rule.reason.as_deref() {
+        Some("FieldValueRequired") => Cause::required(field, message),
+        Some("FieldValueForbidden") => Cause::forbidden(field, message),
+        Some("FieldValueDuplicate") => {
+            let kind = Kind::of(value).map_or("null", Kind::name);
+            let message = format!("Duplicate value: {kind:?}");
+            Cause::new("FieldValueDuplicate", field, message)
+        }
+        _ => {
+            let kind = Kind::of(value).map_or("null", Kind::name);
+            Cause::invalid(field, &kind.into(), message)
+        }
     }
 }

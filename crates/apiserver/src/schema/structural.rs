@@ -7,6 +7,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::failure::Cause;
+use crate::schema::cost;
 
 /// Says that a value is a whole number or a text.
 const INT_OR_STRING: &str = "x-kubernetes-int-or-string";
@@ -36,6 +37,9 @@ pub(crate) fn problems(schema: &Value, path: &str) -> Vec<Cause> {
     let mut forms = Vec::new();
     form(schema, path, true, &mut forms);
     structure.extend(forms);
+    if structure.is_empty() {
+        structure.extend(cost::problems(schema, path));
+    }
     structure
 }
 

@@ -28,6 +28,10 @@ pub(super) fn columns(resource: &Resource) -> Option<Vec<Column>> {
             let created = Column::at("Created At", "string", ".metadata.creationTimestamp");
             vec![columns::name(), created]
         }
+        ("apiregistration.k8s.io", "apiservices") => named([
+            Column::made("Service", |_, _| "Local".into()),
+            Column::made("Available", |_, _| "True".into()),
+        ]),
         ("" | "events.k8s.io", "events") => events(),
         ("", "serviceaccounts") => named([Column::made("Secrets", |account, _| {
             account["secrets"].as_array().map_or(0, Vec::len).into()

@@ -305,6 +305,43 @@ async fn a_watch_of_a_version_that_goes_ends() {
     assert_eq!(api.get(path).await.code, 404);
 }
 
+/// A definition with a list of numbers and a rule about it.
+fn ruled(most: Option<u64>, rule: &str) -> Value {
+    let mut list = json!({"type": "array", "items": {"type": "integer"}});
+    if let Some(most) = most {
+        list["maxItems"] = most.into();
+    }
+    let spec = json!({"type": "object", "properties": {"a": list}, "x-kubernetes-validations": [{"rule": rule}]});
+    let mut definition = definition(3);
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = spec;
+    definition
+}
+
+#[tokio::test]
+async fn rules_that_cost_too_much_are_refused() {
+    const LOOPS: &str = "self.a.all(x, self.a.all(y, x == y))";
+    let api = Api::new();
+    for (definition, words) in [
+        (ruled(None, LOOPS), "exceeds budget"),
+        (ruled(None, "self.z == 100"), "undefined field 'z'"),
+    ] {
+        let refused = api.call("POST", DEFINITIONS, &definition).await;
+        let said = refused.body["message"].as_str().expect("a message");
+        assert!(refused.code == 422 && said.contains(words), "{said}");
+    }
+    let made = api
+        .call("POST", DEFINITIONS, &ruled(Some(725), LOOPS))
+        .await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let mut many = gadget("many", 1);
+    many["spec"] = json!({"a": vec![20; 725]});
+    let refused = api.call("POST", GADGETS, &many).await;
+    let said = refused.body["message"].as_str().expect("a message");
+    assert!(said.contains("call cost exceeds limit"), "{said}");
+    many["spec"] = json!({"a": vec![20; 50]});
+    assert_eq!(api.call("POST", GADGETS, &many).await.code, 201);
+}
+
 #[tokio::test]
 async fn definitions_of_the_program_itself_stay() {
     let api = Api::new();
