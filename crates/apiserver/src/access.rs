@@ -14,11 +14,16 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::request::{Request, Subresource};
-use crate::resource::Offered;
+use crate::review;
 use crate::server::Server;
 
 /// The namespace in which every host keeps its Lease, under its own name.
 pub const HOSTS_NAMESPACE: &str = api::SYSTEM_NAMESPACE;
+
+/// The group of administrators, as in Kubernetes.
+const ADMINS: &str = "system:masters";
+/// What the name of a host follows in that of its user, and in its certificate.
+const HOST_PREFIX: &str = "system:host:";
 
 /// Who makes a request, as the door has established it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +35,22 @@ pub enum Identity {
 }
 
 impl Identity {
+    /// Who that is, by the name of a user and its groups; `None` if they mean nothing here.
+    #[must_use]
+    pub fn named<'g>(user: &str, mut groups: impl Iterator<Item = &'g str>) -> Option<Self> {
+        if groups.any(|group| group == ADMINS) {
+            return Some(Self::Admin(user.to_owned()));
+        }
+        let host = user.strip_prefix(HOST_PREFIX)?;
+        (!host.is_empty()).then(|| Self::Host(host.to_owned()))
+    }
+
     /// The name in messages and records, in the form of Kubernetes user names.
     #[must_use]
     pub fn user(&self) -> String {
         match self {
             Self::Admin(name) => name.clone(),
-            Self::Host(name) => format!("system:host:{name}"),
+            Self::Host(name) => format!("{HOST_PREFIX}{name}"),
         }
     }
 
@@ -43,7 +58,7 @@ impl Identity {
     #[must_use]
     pub fn groups(&self) -> [&'static str; 2] {
         match self {
-            Self::Admin(_) => ["system:masters", "system:authenticated"],
+            Self::Admin(_) => [ADMINS, "system:authenticated"],
             Self::Host(_) => ["system:hosts", "system:authenticated"],
         }
     }
@@ -58,7 +73,7 @@ pub(crate) fn check(
     match identity {
         Identity::Admin(_) => Ok(()),
         // Whoever gets in may ask who he is and what he may do.
-        Identity::Host(_) if request.resource.traits.offered == Offered::Asking => Ok(()),
+        Identity::Host(_) if review::is_about_oneself(&request.resource) => Ok(()),
         Identity::Host(host) if host::allows(server, host, request)? => Ok(()),
         Identity::Host(_) => Err(forbidden(identity, request)),
     }

@@ -58,7 +58,11 @@ pub(crate) fn ensure(server: &Server, plural: &str, object: Value) -> Result<(),
             let draft = frame.draft(object.clone())?;
             let made = frame.create(draft.value, stamp(server))?;
             let made = namespace::finish(&resource, made);
-            Ok(Outcome::Set(builtin::born(&resource, made)))
+            Ok(Outcome::Set(builtin::born(
+                &resource,
+                &resource.versions[0],
+                made,
+            )))
         }
     };
     let key = resource.key(meta_text(&object, "namespace"), meta_text(&object, "name"));

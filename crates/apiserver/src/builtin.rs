@@ -93,6 +93,7 @@ struct Builtin {
     scale: Option<Scale>,
     selectable: Vec<String>,
     shape: Shape,
+    typed: Typed,
     traits: Traits,
 }
 
@@ -105,7 +106,6 @@ impl Builtin {
     ) -> Self {
         let traits = Traits {
             unconditional_update: true,
-            typed: Some(typed),
             ..Traits::default()
         };
         Self {
@@ -120,6 +120,7 @@ impl Builtin {
             scale: None,
             selectable: Vec::new(),
             shape: Shape::unknown_object(),
+            typed,
             traits,
         }
     }
@@ -135,6 +136,7 @@ impl Builtin {
             selectable: self.selectable,
             status: self.status,
             scale: self.scale,
+            typed: Some(self.typed),
             conversion: Conversion::None,
         };
         Resource {
@@ -268,8 +270,8 @@ fn events() -> Resource {
 fn new_events() -> Resource {
     let mut resource = events();
     resource.group = "events.k8s.io".to_owned();
-    resource.traits.typed = Some(typed::<k8s_openapi::api::events::v1::Event>());
     let version = &mut resource.versions[0];
+    version.typed = Some(typed::<k8s_openapi::api::events::v1::Event>());
     version.conversion = Conversion::Rename(EVENT_FIELDS);
     version.shape = Shape::object([
         ("deprecatedSource", Shape::named([])),
@@ -359,7 +361,6 @@ fn definitions() -> Resource {
     ]);
     builtin.traits = Traits {
         generation: true,
-        typed: Some(typed),
         complete: Some(definition::complete),
         problems: Some(definition::problems),
         blank: &["spec/names"],
@@ -385,14 +386,14 @@ pub(crate) fn typed<T: DeserializeOwned + Serialize + JsonSchema>() -> Typed {
 }
 
 /// A new object with the status that it begins with, unless it brought one.
-pub(crate) fn born(resource: &Resource, mut value: Value) -> Value {
-    let Traits { born, typed, .. } = resource.traits;
+pub(crate) fn born(resource: &Resource, version: &Version, mut value: Value) -> Value {
+    let born = resource.traits.born;
     let Some(born) = born.filter(|_| value.get("status").is_none()) else {
         return value;
     };
     value["status"] = born(&value);
     // Its type adds what every such status has.
-    let read = typed.map(|typed| (typed.read)(&value));
+    let read = version.typed.map(|typed| (typed.read)(&value));
     read.and_then(Result::ok).unwrap_or(value)
 }
 

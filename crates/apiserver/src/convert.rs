@@ -99,15 +99,19 @@ pub(crate) async fn between(
 
 /// Whether a stored document has the form of the version already.
 fn is_served(version: &Version, api_version: &str, stored: &Value) -> bool {
-    version.conversion == Conversion::None && stored["apiVersion"] == api_version
+    matches!(version.conversion, Conversion::None) && stored["apiVersion"] == api_version
 }
 
 /// A stored document in the served version, where no webhook is needed.
 fn by_rule(resource: &Resource, version: &Version, mut stored: Value) -> Value {
     stored["apiVersion"] = resource.api_version(&version.name).into();
-    rename(&mut stored, version.conversion, |(stored, served)| {
-        (stored, served)
-    });
+    match version.conversion {
+        Conversion::None => {}
+        Conversion::Rename(names) => {
+            rename(&mut stored, names, |(stored, served)| (stored, served))
+        }
+        Conversion::Remake(_, serve) => serve(&mut stored),
+    }
     in_form(version.schema.as_ref(), &mut stored);
     stored
 }
@@ -116,9 +120,13 @@ fn by_rule(resource: &Resource, version: &Version, mut stored: Value) -> Value {
 fn stored_by_rule(resource: &Resource, version: &Version, mut served: Value) -> Value {
     let is_other = served["apiVersion"] != resource.stored_as.as_str();
     served["apiVersion"] = resource.stored_as.clone().into();
-    rename(&mut served, version.conversion, |(stored, served)| {
-        (served, stored)
-    });
+    match version.conversion {
+        Conversion::None => {}
+        Conversion::Rename(names) => {
+            rename(&mut served, names, |(stored, served)| (served, stored))
+        }
+        Conversion::Remake(store, _) => store(&mut served),
+    }
     if is_other {
         let stored = resource.stored_version();
         in_form(
@@ -161,10 +169,7 @@ fn renamed(conversion: Conversion, path: &str, direction: fn(Names) -> Names) ->
 
 type Names = (&'static str, &'static str);
 
-fn rename(value: &mut Value, conversion: Conversion, direction: fn(Names) -> Names) {
-    let Conversion::Rename(names) = conversion else {
-        return;
-    };
+fn rename(value: &mut Value, names: &[Names], direction: fn(Names) -> Names) {
     let Some(fields) = value.as_object_mut() else {
         return;
     };

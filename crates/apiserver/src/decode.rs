@@ -7,8 +7,9 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use serde::Deserializer;
-use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+use serde_saphyr::options::DuplicateKeyPolicy;
 
 use crate::failure::Failure;
 use crate::protobuf;
@@ -22,15 +23,14 @@ const JSON: &str = "application/json";
 /// Most repeated fields that are remembered of one document.
 const REPEATED_MAX: usize = 32;
 
-/// An object of that resource, with what the client should be warned of.
+/// An object of that resource, and the fields in it that are written twice.
 pub(crate) fn document(
     resource: &Resource,
     headers: &HeaderMap,
     body: &Bytes,
-    validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Failure> {
     match (content_type(headers), protobuf::has_form(resource)) {
-        (JSON | "", _) => checked(body, validation),
+        (JSON | "", _) => read(body),
         (protobuf::MEDIA_TYPE, true) => Ok((protobuf::object(resource, body)?, Vec::new())),
         (given, true) => Err(foreign(given, &[JSON, protobuf::MEDIA_TYPE])),
         (given, false) => Err(foreign(given, &[JSON])),
@@ -47,7 +47,7 @@ pub(crate) fn delete_options(headers: &HeaderMap, body: &Bytes) -> Result<Value,
     }
 }
 
-/// As [`document`], whatever type the body is said to have.
+/// A value in JSON, with what the client should be warned of.
 pub(crate) fn checked(
     body: &Bytes,
     validation: FieldValidation,
@@ -63,23 +63,38 @@ pub(crate) fn checked(
     Ok((value, repeated))
 }
 
-/// What somebody applies: YAML, of which JSON is a part.
-pub(crate) fn configuration(
-    body: &Bytes,
-    validation: FieldValidation,
-) -> Result<(Value, Vec<String>), Failure> {
-    if body.trim_ascii_start().starts_with(b"{") {
-        let read = checked(body, validation);
-        // YAML lets a comma stand after the last field, too.
-        if read.is_ok() || serde_json::from_slice::<IgnoredAny>(body).is_ok() {
-            return read;
-        }
-    }
+/// What somebody applies: YAML, of which JSON is a part. Also says which key is there twice, if one is.
+pub(crate) fn configuration(body: &Bytes) -> Result<(Value, Option<String>), Failure> {
     let refuse = |why| Failure::bad_request(format!("error decoding YAML: {why}"));
     let text = std::str::from_utf8(body).map_err(|error| refuse(error.to_string()))?;
-    let value: Value = serde_saphyr::from_str(text).map_err(|error| refuse(error.to_string()))?;
+    if text.trim_ascii_start().starts_with('{')
+        && let Ok((value, repeated)) = read(body)
+    {
+        let repeated = match repeated.is_empty() {
+            true => None,
+            false => repeated_key(text),
+        };
+        return Ok((value, repeated));
+    }
+    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
+    let value: Value = serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| refuse(error.to_string()))?;
     // Nested no deeper than JSON may be.
-    checked(&Bytes::from(value.to_string()), validation)
+    Ok((json(&Bytes::from(value.to_string()))?, repeated_key(text)))
+}
+
+/// The first key of a text in YAML that its map has already.
+fn repeated_key(text: &str) -> Option<String> {
+    match serde_saphyr::from_str::<Value>(text)
+        .err()?
+        .without_snippet()
+    {
+        serde_saphyr::Error::DuplicateMappingKey { key, location } => {
+            let (line, key) = (location.line(), key.as_deref().unwrap_or_default());
+            Some(format!("line {line}: key {key:?} already set in map"))
+        }
+        _ => None,
+    }
 }
 
 /// Why a body of another type is refused.

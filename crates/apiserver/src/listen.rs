@@ -42,10 +42,6 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Who uses the unix socket.
 const OWNER: &str = "system:owner";
-/// The organization of administrators, as in Kubernetes.
-const ADMINISTRATORS: &str = "system:masters";
-/// What the common name of a host's certificate begins with; the host's name follows.
-const HOST_PREFIX: &str = "system:host:";
 /// Mode of the unix socket.
 const SOCKET_MODE: u32 = 0o600;
 
@@ -201,18 +197,8 @@ impl Door for TlsDoor {
 
 /// Who a certificate makes its holder; `None` for a name that means nothing here.
 fn identity(subject: Subject) -> Option<Identity> {
-    if subject
-        .organizations
-        .iter()
-        .any(|organization| organization == ADMINISTRATORS)
-    {
-        return Some(Identity::Admin(subject.common_name));
-    }
-    let host = subject
-        .common_name
-        .strip_prefix(HOST_PREFIX)
-        .filter(|host| !host.is_empty())?;
-    Some(Identity::Host(host.to_owned()))
+    let groups = subject.organizations.iter().map(String::as_str);
+    Identity::named(&subject.common_name, groups)
 }
 
 fn start<D: Door, S: Service>(

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::object::Object;
 use crate::query::IncludeObject;
 use crate::request::Request;
-use crate::resource::{Resource, Version};
+use crate::resource::{Offered, Resource, Version};
 use crate::server::Server;
 use crate::table;
 
@@ -56,6 +56,10 @@ impl Render {
     ) -> Result<Self, Failure> {
         let include = request.query.include_object;
         let (form, meta) = form(headers)?;
+        // An answer has no metadata and no columns.
+        if request.resource.traits.offered == Offered::Asking && form != Form::Whole {
+            return Err(not_acceptable());
+        }
         if include.is_some() && form != Form::Table {
             return Err(Failure::bad_request(
                 "includeObject is only honoured for tables",
@@ -256,9 +260,11 @@ fn form(headers: &HeaderMap) -> Result<(Form, &'static str), Failure> {
         };
         Some((form, meta))
     });
-    offered.ok_or_else(|| {
-        let message = "only the following media types are accepted: application/json, \
-            application/json;as=Table;v=v1;g=meta.k8s.io, application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
-        Failure::new(406, "NotAcceptable", message)
-    })
+    offered.ok_or_else(not_acceptable)
+}
+
+fn not_acceptable() -> Failure {
+    let message = "only the following media types are accepted: application/json, \
+        application/json;as=Table;v=v1;g=meta.k8s.io, application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+    Failure::new(406, "NotAcceptable", message)
 }

@@ -75,6 +75,8 @@ pub struct Version {
     pub(crate) warning: Option<String>,
     /// The structural schema; `None` for built-in types, which are checked by their Rust types.
     pub schema: Option<Schema>,
+    /// The Rust type of a built-in, in place of a schema.
+    pub typed: Option<Typed>,
     /// How the values of its objects are owned.
     pub(crate) shape: Shape,
     /// The schema as it was given, for OpenAPI.
@@ -92,13 +94,18 @@ pub struct Version {
 }
 
 /// How objects of a version differ from stored ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Conversion {
     /// Only `apiVersion` differs, if anything.
     None,
     /// Top-level fields have other names: (stored, served).
     Rename(&'static [(&'static str, &'static str)]),
+    /// The parts of objects are others: what makes the stored form, and what makes the served one.
+    Remake(Remake, Remake),
 }
+
+/// Makes one form of an object from another.
+pub type Remake = fn(&mut Value);
 
 /// What the Rust type of a built-in says of it.
 #[derive(Clone, Copy, Debug)]
@@ -154,8 +161,6 @@ pub struct Traits {
     pub fixed: Option<Fixed>,
     /// What is wrong beyond its form.
     pub problems: Option<Problems>,
-    /// The Rust type of a built-in, in place of a schema.
-    pub typed: Option<Typed>,
     /// The status that a new object has if it brings none.
     pub born: Option<Born>,
     /// New objects may bring their status.
@@ -233,7 +238,7 @@ impl Resource {
     /// Whether it is there without a definition.
     #[must_use]
     pub fn is_built_in(&self) -> bool {
-        self.traits.typed.is_some()
+        self.versions.iter().any(|version| version.typed.is_some())
     }
 
     /// What may be done with its objects, in the order of Kubernetes.
@@ -350,6 +355,7 @@ impl Version {
             scale: subresources
                 .and_then(|s| s.scale.as_ref())
                 .map(Scale::from_crd),
+            typed: None,
             conversion: Conversion::None,
         })
     }

@@ -1,4 +1,4 @@
-//! Who a client is, and what it may do: `kubectl auth whoami` and `kubectl auth can-i`.
+//! Who a client is, and what it or another may do: `kubectl auth whoami` and `kubectl auth can-i`.
 //!
 //! The answers come from the same rules that decide about requests ([`crate::access`]).
 
@@ -10,6 +10,7 @@ use crate::access::{self, Identity};
 use crate::failure::{Cause, Failure};
 use crate::query::Query;
 use crate::request::{Request, Subresource, Verb};
+use crate::resource::{Offered, Resource};
 use crate::server::Server;
 
 pub(crate) const AUTHENTICATION: &str = "authentication.k8s.io";
@@ -18,8 +19,10 @@ pub(crate) const AUTHORIZATION: &str = "authorization.k8s.io";
 pub(crate) const SELF: (&str, &str) = ("selfsubjectreviews", "SelfSubjectReview");
 pub(crate) const ACCESS: (&str, &str) = ("selfsubjectaccessreviews", "SelfSubjectAccessReview");
 pub(crate) const RULES: (&str, &str) = ("selfsubjectrulesreviews", "SelfSubjectRulesReview");
+pub(crate) const OTHERS: (&str, &str) = ("subjectaccessreviews", "SubjectAccessReview");
+pub(crate) const TOKENS: (&str, &str) = ("tokenreviews", "TokenReview");
 
-/// The status of a review that somebody makes about himself.
+/// The status of a review.
 ///
 /// # Errors
 /// When the review does not say what is asked.
@@ -36,8 +39,29 @@ pub(crate) fn status(
             "" => Err(Failure::bad_request("no namespace on request")),
             _ => Ok(rules(identity)),
         },
+        kind if kind == OTHERS.1 => match other(spec) {
+            Some(other) => access(server, &other, request, spec),
+            None => Ok(
+                json!({"allowed": false, "reason": "nobody of that name and those groups is known"}),
+            ),
+        },
+        kind if kind == TOKENS.1 => Ok(json!({
+            "authenticated": false, "user": {}, "error": "clients are known by their certificates, not by tokens",
+        })),
         _ => access(server, identity, request, spec),
     }
+}
+
+/// Who is asked about.
+fn other(spec: &Value) -> Option<Identity> {
+    let groups = spec["groups"].as_array().into_iter().flatten();
+    Identity::named(text(spec, "user"), groups.filter_map(Value::as_str))
+}
+
+/// Whether it is a review that everybody may make.
+pub(crate) fn is_about_oneself(resource: &Resource) -> bool {
+    let kinds = [SELF, ACCESS, RULES].map(|(_, kind)| kind);
+    resource.traits.offered == Offered::Asking && kinds.contains(&resource.kind.as_str())
 }
 
 fn user(identity: &Identity) -> Value {

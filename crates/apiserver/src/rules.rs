@@ -176,7 +176,7 @@ impl Frame<'_> {
         &self,
         mut value: Value,
         subresource: Option<Subresource>,
-    ) -> Result<Admitted, Failure> {
+    ) -> Result<Value, Failure> {
         let fields = value.as_object();
         let fields =
             fields.ok_or_else(|| Failure::bad_request("the body must be one JSON object"))?;
@@ -194,11 +194,13 @@ impl Frame<'_> {
         if let Some(schema) = &self.version.schema {
             schema.prune(&mut value, &mut unknown);
         }
-        if let Some(typed) = self.resource.traits.typed {
+        if let Some(typed) = self.version.typed {
             let read = (typed.read)(&value).map_err(|why| self.unreadable(&why))?;
             lost(&value, &read, "", &mut unknown);
         }
-        let warnings = self.judge(unknown)?;
+        if let Some(failure) = self.undeclared(&value, &unknown) {
+            return Err(failure);
+        }
         // Whoever applies nothing owns it all the same.
         meta_mut(&mut value).extend(hollow);
         match subresource {
@@ -212,7 +214,49 @@ impl Frame<'_> {
             Some(Subresource::Finalize | Subresource::Scale) | None => {}
         }
         self.name(&mut value);
-        Ok(Admitted { value, warnings })
+        Ok(value)
+    }
+
+    /// Nobody can own what there is not, however leniently fields are checked. As Kubernetes says it, with its code.
+    fn undeclared(&self, value: &Value, unknown: &[String]) -> Option<Failure> {
+        let why = match unknown {
+            [] => return None,
+            [path] => format!(".{path}: field not declared in schema"),
+            many => {
+                let lines = many.iter();
+                let lines = lines.map(|path| format!("\n  .{path}: field not declared in schema"));
+                format!("errors:{}", lines.collect::<String>())
+            }
+        };
+        let (namespace, name) = (meta_text(value, "namespace"), meta_text(value, "name"));
+        let (group, version) = (&self.resource.group, &self.version.name);
+        let message = format!(
+            "failed to create typed patch object ({namespace}/{name}; {group}/{version}, Kind={}): {why}",
+            self.resource.kind
+        );
+        Some(Failure::new(500, "", message))
+    }
+
+    /// Why a document is refused in which fields stand twice: for those, and for what is not known.
+    pub(crate) fn repeated(&self, mut value: Value, repeated: Vec<String>) -> Failure {
+        let lenient = Frame {
+            validation: FieldValidation::Warn,
+            by: None,
+            ..*self
+        };
+        let unknown = match lenient.read(&mut value, None) {
+            Ok(unknown) => unknown,
+            Err(failure) => return failure,
+        };
+        let all = match self.version.typed {
+            Some(_) => [unknown, repeated],
+            // Its fields are looked at when it has been read.
+            None => [repeated, unknown],
+        };
+        self.unreadable(&format!(
+            "strict decoding error: {}",
+            all.concat().join(", ")
+        ))
     }
 
     /// How it is owned.
@@ -267,7 +311,7 @@ impl Frame<'_> {
         if let Some(complete) = self.resource.traits.complete {
             complete(value, old);
         }
-        if let Some(typed) = self.resource.traits.typed {
+        if let Some(typed) = self.version.typed {
             let read = (typed.read)(value).map_err(|why| self.unreadable(&why))?;
             lost(value, &read, "", &mut unknown);
             *value = read;

@@ -60,6 +60,7 @@ pub(crate) static RESOURCE: LazyLock<Arc<Resource>> = LazyLock::new(|| {
             selectable: Vec::new(),
             status: false,
             scale: None,
+            typed: Some(typed::<Written>()),
             conversion: Conversion::None,
         }],
         home: Arc::new(Home {
@@ -71,7 +72,6 @@ pub(crate) static RESOURCE: LazyLock<Arc<Resource>> = LazyLock::new(|| {
         traits: Traits {
             any_name: true,
             unconditional_update: true,
-            typed: Some(typed::<Written>()),
             blank: &["spec", "status"],
             ..Traits::default()
         },

@@ -23,6 +23,7 @@ use crate::failure::{Cause, Failure};
 use crate::object::{Key, Object, meta_mut, meta_text};
 use crate::ownership::{self, Writer};
 use crate::patch::{self, Patch};
+use crate::query::FieldValidation;
 use crate::render::Render;
 use crate::request::{Request, Subresource, Verb};
 use crate::resource::Offered;
@@ -161,7 +162,14 @@ impl<'a> Writing<'a> {
 
     fn decode(&self, headers: &HeaderMap, body: &Bytes) -> Result<(Value, Vec<String>), Failure> {
         let validation = self.request.query.field_validation;
-        decode::document(self.request.form(), headers, body, validation)
+        let (value, repeated) = decode::document(self.request.form(), headers, body)?;
+        match validation {
+            FieldValidation::Strict if !repeated.is_empty() => {
+                Err(self.frame(&Known::default()).repeated(value, repeated))
+            }
+            FieldValidation::Strict | FieldValidation::Warn => Ok((value, repeated)),
+            FieldValidation::Ignore => Ok((value, Vec::new())),
+        }
     }
 
     /// Creates under the given name, or under generated ones until one is free.
@@ -204,7 +212,11 @@ impl<'a> Writing<'a> {
         };
         let now = stamp.now.clone();
         let value = self.frame(&Known::default()).create(value, stamp)?;
-        let value = builtin::born(resource, namespace::finish(resource, value));
+        let value = builtin::born(
+            resource,
+            self.request.served(),
+            namespace::finish(resource, value),
+        );
         let registry = self.server.registry();
         let subject = Subject {
             object: Some(&value),

@@ -486,13 +486,11 @@ async fn live(requests: &[Sent]) -> usize {
                 "{}",
                 shown()
             );
-            assert!(
-                answer["message"].as_str().is_some_and(|it| !it.is_empty()),
-                "{}",
-                shown()
-            );
-            // Nothing that a client sends is the server's own failure.
-            assert_ne!(code, 500, "{}", shown());
+            let message = answer["message"].as_str().unwrap_or_default();
+            assert!(!message.is_empty(), "{}", shown());
+            // Nothing that a client sends is the server's own failure, but for what Kubernetes calls one.
+            let undeclared = message.contains("field not declared in schema");
+            assert!(code != 500 || undeclared, "{}", shown());
         }
     }
     for (collection, _) in documents() {

@@ -4,20 +4,22 @@
 //! They are checked by their types, and owned and merged as in Kubernetes. What controllers, schedulers and admission
 //! plugins of Kubernetes would add or refuse is not there.
 
+mod autoscalers;
 mod defaults;
 
 use k8s_openapi::Resource as Described;
 use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{
     Endpoints, LimitRange, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodTemplate,
     ReplicationController, ResourceQuota, Service,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, StorageClass, VolumeAttachment};
@@ -39,7 +41,8 @@ pub(super) fn resources() -> Vec<Resource> {
     let mut shapes = Shapes::default();
     let shapes = &mut shapes;
     let kinds = [core(shapes), workloads(shapes), cluster(shapes)];
-    kinds.into_iter().flatten().map(Builtin::resource).collect()
+    let kinds = kinds.into_iter().flatten().map(Builtin::resource);
+    kinds.chain([autoscalers::resource(shapes)]).collect()
 }
 
 fn core(shapes: &mut Shapes) -> Vec<Builtin> {
@@ -119,9 +122,6 @@ fn workloads(shapes: &mut Shapes) -> Vec<Builtin> {
             .counted()
             .in_all()
             .completed(defaults::cron_job),
-        kind::<HorizontalPodAutoscaler>(shapes, &["hpa"])
-            .in_all()
-            .completed(defaults::autoscaler),
         kind::<PodDisruptionBudget>(shapes, &["pdb"]).counted(),
         kind::<EndpointSlice>(shapes, &[]).counted(),
         kind::<Ingress>(shapes, &["ing"]).counted(),
@@ -138,6 +138,8 @@ fn cluster(shapes: &mut Shapes) -> Vec<Builtin> {
         kind::<CSIDriver>(shapes, &[]).counted(),
         kind::<CSINode>(shapes, &[]),
         kind::<VolumeAttachment>(shapes, &[]),
+        kind::<RuntimeClass>(shapes, &[]),
+        kind::<CertificateSigningRequest>(shapes, &["csr"]).selectable(&["spec.signerName"]),
     ];
     kinds.into_iter().map(Builtin::everywhere).collect()
 }

@@ -1,19 +1,23 @@
-//! What clients ask about themselves: who they are and what they may do. A review is answered and never kept; the answers
-//! are in [`crate::review`].
+//! What clients ask about themselves and others: who they are and what they may do. A review is answered and never kept;
+//! the answers are in [`crate::review`].
 
-use k8s_openapi::api::authentication::v1::SelfSubjectReview;
-use k8s_openapi::api::authorization::v1::{SelfSubjectAccessReview, SelfSubjectRulesReview};
+use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenReview};
+use k8s_openapi::api::authorization::v1::{
+    SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
+};
 
 use super::{Builtin, typed};
 use crate::ownership::Shape;
 use crate::resource::{Offered, Resource, Typed};
-use crate::review::{ACCESS, AUTHENTICATION, AUTHORIZATION, RULES, SELF};
+use crate::review::{ACCESS, AUTHENTICATION, AUTHORIZATION, OTHERS, RULES, SELF, TOKENS};
 
-pub(super) fn resources() -> [Resource; 3] {
+pub(super) fn resources() -> [Resource; 5] {
     [
         review(AUTHENTICATION, SELF, typed::<SelfSubjectReview>()),
+        review(AUTHENTICATION, TOKENS, typed::<TokenReview>()),
         review(AUTHORIZATION, ACCESS, typed::<SelfSubjectAccessReview>()),
         review(AUTHORIZATION, RULES, typed::<SelfSubjectRulesReview>()),
+        review(AUTHORIZATION, OTHERS, typed::<SubjectAccessReview>()),
     ]
 }
 

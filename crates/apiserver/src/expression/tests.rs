@@ -1,1 +1,131 @@
+//! What expressions may do, and what they may not.
 
+use kube::core::cel::cel::{Context, Value};
+
+use super::{Budget, Program, Spent, functions};
+
+/// The value of an expression about a list of so many numbers and a text of so many letters.
+fn evaluated(
+    text: &str,
+    numbers: i64,
+    letters: usize,
+    budget: &mut Budget,
+) -> Result<Value, Spent> {
+    let program = Program::compile(text).expect(text);
+    let mut context: Context<'_> = functions();
+    let list: Vec<Value> = (0..numbers).map(Value::Int).collect();
+    context.add_variable_from_value("list", Value::List(list.into()));
+    context.add_variable_from_value("text", Value::String("a".repeat(letters).into()));
+    let value = program.evaluate(&context, budget)?;
+    Ok(value.unwrap_or_else(|error| panic!("{text}: {error}")))
+}
+
+#[test]
+fn the_rounds_of_loops_are_counted() {
+    let cases = [
+        ("list.all(x, x >= 0)", 10_000, Ok(true)),
+        ("list.all(x, list.all(y, x <= y || y < x))", 100, Ok(true)),
+        // It ends in the first round.
+        ("list.exists(x, list.all(y, y >= x))", 5_000, Ok(true)),
+        (
+            "list.all(x, list.all(y, x != y || true))",
+            1_000,
+            Err(Spent::Call),
+        ),
+        // That the loops are about something else does not help.
+        (
+            "list.map(x, x).all(x, list.map(x, x).all(y, y >= 0))",
+            1_000,
+            Err(Spent::Call),
+        ),
+        (
+            "!list.all(x, !list.exists(y, y < 0) && x < 0 || true)",
+            2_000,
+            Err(Spent::Call),
+        ),
+    ];
+    for (text, numbers, expected) in cases {
+        let value = evaluated(text, numbers, 0, &mut Budget::default());
+        assert_eq!(value, expected.map(Value::Bool), "{text}");
+    }
+}
+
+#[test]
+fn all_expressions_about_an_object_share_a_budget() {
+    let mut budget = Budget::default();
+    let text = "list.all(x, list.all(y, x <= y || y < x))";
+    let mut times = 0;
+    let spent = loop {
+        match evaluated(text, 200, 0, &mut budget) {
+            Ok(value) => assert_eq!(value, Value::Bool(true)),
+            Err(spent) => break spent,
+        }
+        times += 1;
+    };
+    assert_eq!(spent, Spent::Object);
+    assert!(times > 10, "{times}");
+    assert_eq!(evaluated("1 == 1", 0, 0, &mut budget), Err(Spent::Object));
+}
+
+#[test]
+fn values_do_not_grow_without_end() {
+    let doubled = "[text].map(a, a + a).map(b, b + b).map(c, c + c).map(d, d + d)[0].size() > 0";
+    for (text, letters, expected) in [
+        (doubled, 1_000, Ok(Value::Bool(true))),
+        (doubled, 1_000_000, Err(Spent::Call)),
+        (
+            "text.replace('a', text).size() > 0",
+            10_000,
+            Err(Spent::Call),
+        ),
+        (
+            "text.replace('a', text, 1).size() == 19999",
+            10_000,
+            Ok(Value::Bool(true)),
+        ),
+        (
+            "text.replace('a', 'bb').size() == 4",
+            2,
+            Ok(Value::Bool(true)),
+        ),
+        (
+            "'a-b-c'.replace('-', '', 1) == 'ab-c'",
+            0,
+            Ok(Value::Bool(true)),
+        ),
+        (
+            "'a-b-c'.replace('-', '', -1) == 'abc'",
+            0,
+            Ok(Value::Bool(true)),
+        ),
+    ] {
+        let value = evaluated(text, 0, letters, &mut Budget::default());
+        assert_eq!(value, expected, "{text} {letters}");
+    }
+}
+
+#[test]
+fn sums_are_what_they_were() {
+    for text in [
+        "1 + 2 == 3",
+        "1.5 + 2.0 == 3.5",
+        "'a' + 'b' == 'ab'",
+        "[1] + [2] == [1, 2]",
+        "duration('1s') + duration('1m') == duration('61s')",
+        "timestamp('2026-01-01T00:00:00Z') + duration('1s') == timestamp('2026-01-01T00:00:01Z')",
+        "[1, 2].map(x, x + 1) == [2, 3]",
+        "[1, 2].filter(x, x + 1 > 2) == [2]",
+    ] {
+        let value = evaluated(text, 0, 0, &mut Budget::default());
+        assert_eq!(value, Ok(Value::Bool(true)), "{text}");
+    }
+}
+
+#[test]
+fn only_what_an_expression_does_not_define_is_asked_for() {
+    let program = Program::compile("a.all(x, x.y > b) && math.least(c, 1) > 0").expect("CEL");
+    let names: Vec<&str> = program.variables().iter().map(String::as_str).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    let refused = Program::compile("Message{a: 1}.a == 1").expect_err("no messages");
+    assert!(refused.contains("Message"), "{refused}");
+}

@@ -37,7 +37,7 @@ impl Default for Schemas {
 
 /// The schema's name of a resource's objects: `dev.groma.v1alpha1.Site`.
 pub(super) fn name(resource: &Resource, version: &Version) -> String {
-    match resource.traits.typed {
+    match version.typed {
         Some(typed) => (typed.schema_name)().into_owned(),
         None => format!(
             "{}.{}.{}",
@@ -57,7 +57,7 @@ impl Schemas {
     /// Adds what the resource's paths refer to.
     pub(super) fn add(&mut self, resource: &Resource, version: &Version) {
         let name = name(resource, version);
-        match resource.traits.typed {
+        match version.typed {
             Some(typed) => (typed.schema)(&mut self.generator),
             None => {
                 let schema = self.custom(version);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// The tables by API group, of which core has no name.
-const TABLES: [(&str, &str); 17] = [
+const TABLES: [(&str, &str); 19] = [
     ("", include_str!("messages/core.txt")),
     (
         "admissionregistration.k8s.io",
@@ -28,6 +28,10 @@ const TABLES: [(&str, &str); 17] = [
     ("autoscaling", include_str!("messages/autoscaling.txt")),
     ("batch", include_str!("messages/batch.txt")),
     (
+        "certificates.k8s.io",
+        include_str!("messages/certificates.k8s.io.txt"),
+    ),
+    (
         "coordination.k8s.io",
         include_str!("messages/coordination.k8s.io.txt"),
     ),
@@ -41,6 +45,7 @@ const TABLES: [(&str, &str); 17] = [
         "networking.k8s.io",
         include_str!("messages/networking.k8s.io.txt"),
     ),
+    ("node.k8s.io", include_str!("messages/node.k8s.io.txt")),
     ("policy", include_str!("messages/policy.txt")),
     (
         "rbac.authorization.k8s.io",

@@ -9,6 +9,7 @@ use crate::convert::Known;
 use crate::decode;
 use crate::failure::{Cause, Failure};
 use crate::ownership::{self, Apply, Managers, Operation, Refused};
+use crate::query::FieldValidation;
 use crate::request::Request;
 
 impl Writing<'_> {
@@ -28,7 +29,7 @@ impl Writing<'_> {
                 why,
             )));
         }
-        let (mut config, mut warnings) = decode::configuration(body, query.field_validation)?;
+        let (mut config, repeated) = decode::configuration(body)?;
         let apply = Apply {
             writer: writer(self.request, headers, self.author, Operation::Apply),
             sent: config.clone(),
@@ -36,11 +37,19 @@ impl Writing<'_> {
             now: self.server.now(),
         };
         self.place_named(&mut config)?;
-        let admitted = self
+        let config = self
             .frame(&Known::default())
             .configuration(config, *subresource)?;
-        warnings.extend(admitted.warnings);
-        let config = admitted.value;
+        let warnings = match (query.field_validation, repeated) {
+            (FieldValidation::Strict, Some(repeated)) => {
+                let message = format!(
+                    "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {repeated}"
+                );
+                return Err(Failure::bad_request(message));
+            }
+            (FieldValidation::Warn, repeated) => Vec::from_iter(repeated),
+            (FieldValidation::Ignore | FieldValidation::Strict, _) => Vec::new(),
+        };
         let next = |live: &Value, known: &Known| {
             let (frame, managers) = (self.frame(known), Managers::of(live).unwrap_or_default());
             let applied = ownership::applied(frame.forms(), live, &config, managers, &apply);
