@@ -29,6 +29,20 @@ const PARSER_BYTES: usize = 32 * 1024 * 1024;
 /// Room to evaluate any of them, about 40 KiB for each operator; for small ones there is enough.
 const EVALUATION_BYTES: usize = 16 * 1024 * 1024;
 
+/// Names of types, which stand for themselves.
+const TYPES: [&str; 10] = [
+    "bool",
+    "bytes",
+    "double",
+    "int",
+    "list",
+    "map",
+    "null_type",
+    "string",
+    "type",
+    "uint",
+];
+
 /// How much room an expression needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Size {
@@ -134,5 +148,28 @@ pub(crate) fn parse(text: &str) -> Result<IdedExpr, String> {
 pub(crate) fn functions() -> Context<'static> {
     let mut context = Context::default().with_all();
     meter::register(&mut context);
+    context.add_function("type", |value: Value| type_of(&value).to_owned());
+    for name in TYPES {
+        context.add_variable_from_value(name, name);
+    }
     context
+}
+
+/// The name of the type of a value, which stands for the type.
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::List(_) => "list",
+        Value::Map(_) => "map",
+        Value::Int(_) => "int",
+        Value::UInt(_) => "uint",
+        Value::Float(_) => "double",
+        Value::String(_) => "string",
+        Value::Bytes(_) => "bytes",
+        Value::Bool(_) => "bool",
+        Value::Null => "null_type",
+        Value::Duration(_) => "google.protobuf.Duration",
+        Value::Timestamp(_) => "google.protobuf.Timestamp",
+        Value::Opaque(_) => "optional_type",
+        Value::Function(..) => "function",
+    }
 }

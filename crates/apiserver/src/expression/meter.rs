@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::mem;
 use std::time::{Duration, Instant};
 
+use super::TYPES;
 use kube::core::cel::cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators,
 };
@@ -126,7 +127,7 @@ impl Installing {
                 steps
             }
             Expr::Ident(name) => {
-                if !self.bound.contains(name) {
+                if !self.bound.contains(name) && !TYPES.contains(&name.as_str()) {
                     self.free.insert(name.clone());
                 }
                 0

@@ -14,7 +14,7 @@ fn evaluated(
     let program = Program::compile(text).expect(text);
     let mut context: Context<'_> = functions();
     let list: Vec<Value> = (0..numbers).map(Value::Int).collect();
-    context.add_variable_from_value("list", Value::List(list.into()));
+    context.add_variable_from_value("numbers", Value::List(list.into()));
     context.add_variable_from_value("text", Value::String("a".repeat(letters).into()));
     let value = program.evaluate(&context, budget)?;
     Ok(value.unwrap_or_else(|error| panic!("{text}: {error}")))
@@ -23,23 +23,27 @@ fn evaluated(
 #[test]
 fn the_rounds_of_loops_are_counted() {
     let cases = [
-        ("list.all(x, x >= 0)", 10_000, Ok(true)),
-        ("list.all(x, list.all(y, x <= y || y < x))", 100, Ok(true)),
-        // It ends in the first round.
-        ("list.exists(x, list.all(y, y >= x))", 5_000, Ok(true)),
+        ("numbers.all(x, x >= 0)", 10_000, Ok(true)),
         (
-            "list.all(x, list.all(y, x != y || true))",
+            "numbers.all(x, numbers.all(y, x <= y || y < x))",
+            100,
+            Ok(true),
+        ),
+        // It ends in the first round.
+        ("numbers.exists(x, numbers.all(y, y >= x))", 5_000, Ok(true)),
+        (
+            "numbers.all(x, numbers.all(y, x != y || true))",
             1_000,
             Err(Spent::Call),
         ),
         // That the loops are about something else does not help.
         (
-            "list.map(x, x).all(x, list.map(x, x).all(y, y >= 0))",
+            "numbers.map(x, x).all(x, numbers.map(x, x).all(y, y >= 0))",
             1_000,
             Err(Spent::Call),
         ),
         (
-            "!list.all(x, !list.exists(y, y < 0) && x < 0 || true)",
+            "!numbers.all(x, !numbers.exists(y, y < 0) && x < 0 || true)",
             2_000,
             Err(Spent::Call),
         ),
@@ -53,7 +57,7 @@ fn the_rounds_of_loops_are_counted() {
 #[test]
 fn all_expressions_about_an_object_share_a_budget() {
     let mut budget = Budget::default();
-    let text = "list.all(x, list.all(y, x <= y || y < x))";
+    let text = "numbers.all(x, numbers.all(y, x <= y || y < x))";
     let mut times = 0;
     let spent = loop {
         match evaluated(text, 200, 0, &mut budget) {
@@ -115,6 +119,20 @@ fn sums_are_what_they_were() {
         "timestamp('2026-01-01T00:00:00Z') + duration('1s') == timestamp('2026-01-01T00:00:01Z')",
         "[1, 2].map(x, x + 1) == [2, 3]",
         "[1, 2].filter(x, x + 1 > 2) == [2]",
+    ] {
+        let value = evaluated(text, 0, 0, &mut Budget::default());
+        assert_eq!(value, Ok(Value::Bool(true)), "{text}");
+    }
+}
+
+#[test]
+fn types_have_names() {
+    for text in [
+        "type(1) == int",
+        "type('a') == string",
+        "type([1]) == list",
+        "type(null) == null_type",
+        "type(1.0) != int",
     ] {
         let value = evaluated(text, 0, 0, &mut Budget::default());
         assert_eq!(value, Ok(Value::Bool(true)), "{text}");

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::expression;
 use crate::failure::Cause;
 use crate::schema::OBJECT_FIELDS;
+use crate::schema::rules;
 use crate::schema::values::escaped;
 
 /// The most that one rule may cost with all values of an object.
@@ -20,7 +21,7 @@ const SCHEMA_COST_MAX: u64 = 100_000_000;
 const OBJECT_BYTES: u64 = 3 * 1024 * 1024;
 const RULES: &str = "x-kubernetes-validations";
 
-/// Which rules of a schema may cost too much, or name fields that there are not.
+/// Which rules of a schema are none, may cost too much, or name fields that there are not.
 pub(super) fn problems(schema: &Value, path: &str) -> Vec<Cause> {
     let mut estimate = Estimate::default();
     estimate.walk(schema, path, 1, true);
@@ -45,17 +46,16 @@ impl Estimate {
     /// `often` is how many values of the schema one object may have.
     fn walk(&mut self, schema: &Value, path: &str, often: u64, root: bool) {
         let rules = schema[RULES].as_array().into_iter().flatten();
+        let names = vec![("self", Some(schema)), ("oldSelf", Some(schema))];
         for (n, rule) in rules.enumerate() {
-            // What is no rule is told of elsewhere.
-            let text = rule["rule"].as_str().unwrap_or_default();
-            if let Ok(tree) = expression::parse(text) {
-                let names = vec![("self", Some(schema)), ("oldSelf", Some(schema))];
-                let at = format!("{path}.{RULES}[{n}].rule");
-                self.rule(&tree, &names, &at, often);
-                if let Some(field) = undefined(&tree, &names, root) {
-                    let why =
-                        format!("compilation failed: ERROR: undefined field '{field}': {text}");
-                    self.causes.push(Cause::invalid(&at, rule, &why));
+            let at = format!("{path}.{RULES}[{n}]");
+            for part in ["rule", "messageExpression"] {
+                if let Some(text) = rule[part].as_str()
+                    && let Err(why) =
+                        self.expression(text, &names, &format!("{at}.{part}"), (often, root))
+                {
+                    self.causes
+                        .push(Cause::invalid(format!("{at}.{part}"), rule, &why));
                 }
             }
         }
@@ -75,13 +75,27 @@ impl Estimate {
         }
     }
 
-    fn rule(&mut self, tree: &IdedExpr, names: &Names<'_>, at: &str, often: u64) {
-        let cost = rounds(tree, names).saturating_mul(often);
+    fn expression(
+        &mut self,
+        text: &str,
+        names: &Names<'_>,
+        at: &str,
+        (often, root): (u64, bool),
+    ) -> Result<(), String> {
+        rules::compiled(text)?;
+        let tree = expression::parse(text)?;
+        if let Some(field) = undefined(&tree, names, root) {
+            return Err(format!(
+                "compilation failed: ERROR: undefined field '{field}': {text}"
+            ));
+        }
+        let cost = rounds(&tree, names).saturating_mul(often);
         self.total = self.total.saturating_add(cost);
         if cost > RULE_COST_MAX {
             let why = exceeded("estimated rule cost", cost, RULE_COST_MAX);
             self.causes.push(Cause::forbidden(at, &why));
         }
+        Ok(())
     }
 }
 

@@ -76,7 +76,11 @@ impl Rule {
     }
 }
 
-fn compiled(text: &str) -> Result<Program, String> {
+/// An expression of a rule.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn compiled(text: &str) -> Result<Program, String> {
     let program = Program::compile(text)?;
     let unknown = |name: &&String| ![SELF, OLD_SELF].contains(&name.as_str());
     match program.variables().iter().find(unknown) {
@@ -249,17 +253,22 @@ fn broken(rule: &Rule, value: &Value, path: &str, message: &str) -> Cause {
         Some(below) => join(path, below.trim_start_matches('.')),
         None => path.to_owned(),
     };
-    match rule.reason.as_deref() {
-        Some("FieldValueRequired") => Cause::required(field, message),
-        Some("FieldValueForbidden") => Cause::forbidden(field, message),
-        Some("FieldValueDuplicate") => {
-            let kind = Kind::of(value).map_or("null", Kind::name);
-            let message = format!("Duplicate value: {kind:?}");
+    // What has parts is not shown.
+    let shown = !matches!(value, Value::Object(_) | Value::Array(_));
+    match (rule.reason.as_deref(), shown) {
+        (Some("FieldValueRequired"), _) => Cause::required(field, message),
+        (Some("FieldValueForbidden"), _) => Cause::forbidden(field, message),
+        (Some("FieldValueDuplicate"), shown) => {
+            let message = match shown {
+                true => format!("Duplicate value: {value}"),
+                false => "Duplicate value".to_owned(),
+            };
             Cause::new("FieldValueDuplicate", field, message)
         }
-        _ => {
-            let kind = Kind::of(value).map_or("null", Kind::name);
-            Cause::invalid(field, &kind.into(), message)
+        (_, true) => Cause::invalid(field, value, message),
+        (_, false) => {
+            let message = format!("Invalid value: {message}");
+            Cause::new("FieldValueInvalid", field, message)
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Kubernetes' own end-to-end tests of its API, those that need no node: the list in `tests/kubernetes-e2e/specs.txt`.
 //!
-//! Their program takes minutes of two processors to build, and the specs minutes to run, so they run only where
-//! `GROMA_E2E` is set. They want kinds that Groma does not run, so the server serves them as kinds that are kept.
+//! Their program takes minutes to build, once. They want kinds that Groma does not run, so the server serves them as kinds
+//! that are kept.
 
-use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,8 +12,6 @@ use live::{Groma, Skip};
 
 use crate::run::must_end_well;
 
-/// What must be set, to anything, for these tests to run.
-const WANTED: &str = "GROMA_E2E";
 /// The flag of a server that serves kinds which it does not run.
 const KEPT_KINDS: &str = "--kubernetes-kinds";
 /// How long all specs may take.
@@ -33,11 +30,6 @@ fn kubernetes_finds_its_own_api() {
 }
 
 fn test() -> Result<(), Skip> {
-    if env::var_os(WANTED).is_none() {
-        return Err(Skip::because(format!(
-            "{WANTED} is not set, so Kubernetes' own end-to-end tests are not built and run"
-        )));
-    }
     let program = tools::end_to_end()?;
     let kubectl = tools::kubectl()?;
     let groma = Groma::start(&[KEPT_KINDS])?;

@@ -14,4 +14,5 @@ mod kubernetes;
 mod pair;
 mod protobuf;
 mod reading;
+mod rules;
 mod scale;
