@@ -46,7 +46,7 @@ pub(crate) async fn all_served(
     let values: Vec<Value> = other.iter().map(|object| object.value.clone()).collect();
     let values = match &resource.converter {
         Some(converter) => {
-            let schema = version.schema.as_ref();
+            let schema = version.schema.as_deref();
             converter.convert(&api_version, schema, values).await?
         }
         None => values
@@ -69,7 +69,7 @@ pub(crate) async fn stored(
     match &resource.converter {
         Some(converter) if served["apiVersion"] != resource.stored_as.as_str() => {
             let stored = resource.stored_version();
-            let schema = stored.and_then(|stored| stored.schema.as_ref());
+            let schema = stored.and_then(|stored| stored.schema.as_deref());
             let stored = &resource.stored_as;
             let mut values = converter.convert(stored, schema, vec![served]).await?;
             Ok(values.swap_remove(0))
@@ -89,7 +89,7 @@ pub(crate) async fn between(
     }
     match &resource.converter {
         Some(converter) => {
-            let (api_version, schema) = (resource.api_version(&to.name), to.schema.as_ref());
+            let (api_version, schema) = (resource.api_version(&to.name), to.schema.as_deref());
             let mut values = converter.convert(&api_version, schema, vec![value]).await?;
             Ok(values.swap_remove(0))
         }
@@ -112,7 +112,7 @@ fn by_rule(resource: &Resource, version: &Version, mut stored: Value) -> Value {
         }
         Conversion::Remake(_, serve) => serve(&mut stored),
     }
-    in_form(version.schema.as_ref(), &mut stored);
+    in_form(version.schema.as_deref(), &mut stored);
     stored
 }
 
@@ -130,7 +130,7 @@ fn stored_by_rule(resource: &Resource, version: &Version, mut served: Value) -> 
     if is_other {
         let stored = resource.stored_version();
         in_form(
-            stored.and_then(|stored| stored.schema.as_ref()),
+            stored.and_then(|stored| stored.schema.as_deref()),
             &mut served,
         );
     }

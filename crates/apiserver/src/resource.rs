@@ -74,7 +74,7 @@ pub struct Version {
     /// What who uses it is warned of.
     pub(crate) warning: Option<String>,
     /// The structural schema; `None` for built-in types, which are checked by their Rust types.
-    pub schema: Option<Schema>,
+    pub schema: Option<Arc<Schema>>,
     /// The Rust type of a built-in, in place of a schema.
     pub typed: Option<Typed>,
     /// How the values of its objects are owned.
@@ -304,7 +304,7 @@ impl Resource {
         if self.converter.is_some() && stored["apiVersion"] != self.stored_as.as_str() {
             return None;
         }
-        self.stored_version()?.schema.as_ref()
+        self.stored_version()?.schema.as_deref()
     }
 
     /// The `apiVersion` of objects in that version.
@@ -330,10 +330,10 @@ impl Version {
             .map(serde_json::to_value)
             .transpose()
             .map_err(|error| format!("version {}: {error}", version.name))?;
-        let parse = |schema| {
-            Schema::parse(schema).map_err(|why| format!("version {}: {why}", version.name))
+        let parse = |(schema, text): (_, &Value)| {
+            Schema::shared(schema, text).map_err(|why| format!("version {}: {why}", version.name))
         };
-        let schema = given.map(parse).transpose()?;
+        let schema = given.zip(open_api.as_ref()).map(parse).transpose()?;
         let selectable = version.selectable_fields.iter().flatten();
         let subresources = version.subresources.as_ref();
         Ok(Self {
@@ -341,7 +341,7 @@ impl Version {
             warning: warning(crd, version),
             shape: schema
                 .as_ref()
-                .map_or_else(Shape::unknown_object, Schema::shape),
+                .map_or_else(Shape::unknown_object, |schema| schema.shape()),
             schema,
             open_api,
             columns: version

@@ -16,13 +16,15 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use regex::Regex;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::failure::Cause;
 use crate::ownership::Shape;
@@ -35,6 +37,8 @@ pub(crate) use crate::schema::values::value;
 const DEPTH_MAX: usize = 64;
 /// Most problems that one answer lists.
 const PROBLEMS_MAX: usize = 64;
+/// How many schemas are remembered that were parsed lately.
+const PARSED_LATELY_MAX: usize = 64;
 /// Fields that every object has, whatever its schema says.
 const OBJECT_FIELDS: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
@@ -62,6 +66,9 @@ pub struct Schema {
     not: Option<Box<Schema>>,
     rules: Vec<Rule>,
 }
+
+/// By what a schema is known.
+type Digest = [u8; 32];
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +126,27 @@ impl Schema {
     /// When it uses what is not structural, with the path of the field.
     pub fn parse(props: &JSONSchemaProps) -> Result<Self, String> {
         Self::node(props, "openAPIV3Schema", 0)
+    }
+
+    /// The parsed schema of that text, shared with whoever parsed the same one lately. A definition is checked before it
+    /// is taken, and served under the lock of the server, where parsing would take too long.
+    pub(crate) fn shared(props: &JSONSchemaProps, text: &Value) -> Result<Arc<Self>, String> {
+        static LATELY: Mutex<VecDeque<(Digest, Arc<Schema>)>> = Mutex::new(VecDeque::new());
+        let digest = Digest::from(Sha256::digest(text.to_string()));
+        let lately = || LATELY.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |lately: &VecDeque<(Digest, Arc<Self>)>| {
+            let mut all = lately.iter();
+            all.find(|(known, _)| *known == digest)
+                .map(|(_, schema)| schema.clone())
+        };
+        if let Some(schema) = known(&lately()) {
+            return Ok(schema);
+        }
+        let schema = Arc::new(Self::parse(props)?);
+        let mut lately = lately();
+        lately.push_front((digest, schema.clone()));
+        lately.truncate(PARSED_LATELY_MAX);
+        Ok(schema)
     }
 
     /// Drops fields that the schema does not know; adds their paths to `unknown`.

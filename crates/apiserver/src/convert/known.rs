@@ -82,7 +82,7 @@ impl Known {
                 continue;
             };
             let api_version = resource.api_version(&to);
-            let schema = version.schema.as_ref();
+            let schema = version.schema.as_deref();
             let values = vec![from.clone()];
             let mut made = converter.convert(&api_version, schema, values).await?;
             let made = made.swap_remove(0);

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::mem;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::TYPES;
 use kube::core::cel::cel::common::ast::{
@@ -15,13 +15,16 @@ use kube::core::cel::cel::common::ast::{
 };
 use kube::core::cel::cel::extractors::{Arguments, This};
 use kube::core::cel::cel::{Context, ExecutionError, Value};
+use rustix::time::{ClockId, clock_gettime};
 
 /// The most steps of one evaluation, and of all for one object, as in Kubernetes.
 const CALL_STEPS_MAX: u64 = 1_000_000;
 const OBJECT_STEPS_MAX: u64 = 10_000_000;
-/// The longest time of them. No rule that is meant well comes near.
-const CALL_LASTS_MAX: Duration = Duration::from_secs(2);
-const OBJECT_LASTS_MAX: Duration = Duration::from_secs(10);
+/// The longest time of them on a processor. No rule that is meant well comes near.
+const CALL_LASTS_MAX: Duration = Duration::from_secs(5);
+const OBJECT_LASTS_MAX: Duration = Duration::from_secs(20);
+/// After how many steps the time is looked at.
+const STEPS_PER_LOOK: u64 = 1024;
 /// The longest text that may be made, in bytes, and the longest list.
 const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 const LIST_ITEMS_MAX: usize = 1024 * 1024;
@@ -31,20 +34,21 @@ const JOIN: &str = "@join";
 
 thread_local! {
     /// What the evaluation that runs on this thread may still do.
-    static LEFT: Cell<Left> = const { Cell::new(Left { steps: 0, until: None }) };
+    static LEFT: Cell<Left> = const { Cell::new(Left { steps: 0, until: Duration::ZERO }) };
 }
 
 #[derive(Clone, Copy)]
 struct Left {
     steps: u64,
-    until: Option<Instant>,
+    /// By the time that this thread had on a processor.
+    until: Duration,
 }
 
 /// What is left for the evaluations about one object.
 #[derive(Debug)]
 pub(crate) struct Budget {
     steps: u64,
-    until: Option<Instant>,
+    lasts: Duration,
 }
 
 /// Why an evaluation was ended.
@@ -58,28 +62,35 @@ pub(crate) enum Spent {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self {
-            steps: OBJECT_STEPS_MAX,
-            until: None,
-        }
+        Self::of(OBJECT_STEPS_MAX)
     }
 }
 
 impl Budget {
+    /// So many steps.
+    pub(super) fn of(steps: u64) -> Self {
+        Self {
+            steps,
+            lasts: OBJECT_LASTS_MAX,
+        }
+    }
+
     /// Evaluates something, and takes what it cost.
     pub(super) fn spend<T>(&mut self, evaluate: impl FnOnce() -> T) -> Result<T, Spent> {
-        let now = Instant::now();
-        let until = *self.until.get_or_insert(now + OBJECT_LASTS_MAX);
+        let begun = processor_time();
         let steps = self.steps.min(CALL_STEPS_MAX);
         LEFT.set(Left {
             steps,
-            until: Some(until.min(now + CALL_LASTS_MAX)),
+            until: begun + self.lasts.min(CALL_LASTS_MAX),
         });
         let value = evaluate();
         let left = LEFT.get().steps;
         self.steps -= steps - left;
+        self.lasts = self
+            .lasts
+            .saturating_sub(processor_time().saturating_sub(begun));
         match left {
-            0 if self.steps == 0 => Err(Spent::Object),
+            0 if self.steps == 0 || self.lasts.is_zero() => Err(Spent::Object),
             0 => Err(Spent::Call),
             _ => Ok(value),
         }
@@ -216,17 +227,23 @@ pub(super) fn register(context: &mut Context<'_>) {
 /// Takes steps from what the evaluation may do.
 fn take(steps: u64) -> Result<(), ExecutionError> {
     let mut left = LEFT.get();
-    let late = left.until.is_none_or(|until| Instant::now() > until);
-    left.steps = if late {
-        0
-    } else {
-        left.steps.saturating_sub(steps)
+    let after = left.steps.saturating_sub(steps);
+    let looks = left.steps / STEPS_PER_LOOK != after / STEPS_PER_LOOK;
+    left.steps = match looks && processor_time() > left.until {
+        true => 0,
+        false => after,
     };
     LEFT.set(left);
     match left.steps {
         0 => Err(refused("too many steps")),
         _ => Ok(()),
     }
+}
+
+/// How long this thread has been on a processor.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 fn refused(why: &str) -> ExecutionError {
@@ -237,7 +254,7 @@ fn refused(why: &str) -> ExecutionError {
 fn too_long() -> ExecutionError {
     LEFT.set(Left {
         steps: 0,
-        until: None,
+        until: Duration::ZERO,
     });
     refused("a value would be too long")
 }

@@ -192,7 +192,7 @@ fn rules_see_themselves_and_their_past() {
     let wrong = json!({"min": 3, "max": 2});
     assert_eq!(
         check(wrong, None),
-        ["spec: Invalid value: \"object\": min must not exceed max"]
+        ["spec: Invalid value: min must not exceed max"]
     );
     let renamed = json!({"min": 1, "max": 2, "name": "b"});
     assert_eq!(
@@ -255,4 +255,21 @@ fn whole_numbers_become_integers() {
             "{problems:?}"
         );
     }
+}
+
+#[test]
+fn what_was_parsed_lately_is_shared() {
+    let shared = |maximum: u32| {
+        let text =
+            json!({"type": "object", "properties": {"a": {"type": "integer", "maximum": maximum}}});
+        let props = serde_json::from_value(text.clone()).expect("a schema");
+        Schema::shared(&props, &text).expect("it can be parsed")
+    };
+    let first = shared(1);
+    assert!(Arc::ptr_eq(&first, &shared(1)));
+    assert!(!Arc::ptr_eq(&first, &shared(2)));
+    for maximum in 0..100 {
+        shared(maximum + 1000);
+    }
+    assert!(!Arc::ptr_eq(&first, &shared(1)), "others came since");
 }

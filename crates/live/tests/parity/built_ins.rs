@@ -174,3 +174,38 @@ async fn maps_secrets_and_leases_answer_alike() {
     }
     pair.finish();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_answer_alike() {
+    const NAMESPACES: &str = "/api/v1/namespaces";
+    let Some(pair) = Pair::new(&[]).await else {
+        return;
+    };
+    let spec = |finalizers: &[&str]| json!({"spec": {"finalizers": finalizers}});
+    let kind = ("v1", "Namespace");
+    let bodies = [spec(&["example.com/a"]), spec(&["a b"])];
+    create(&pair, NAMESPACES, kind, &bodies).await;
+    let path = format!("{NAMESPACES}/a");
+    // What it waits for is said at one place, and everything else at the others.
+    send(&pair, "PATCH", &path, &spec(&["example.com/b"])).await;
+    let status = json!({"metadata": {"annotations": {"a": "b"}, "labels": {"c": "d"}}, "spec": {"finalizers": []},
+        "status": {"conditions": [{"type": "A", "status": "True", "reason": "R", "message": "m"}]}});
+    send(&pair, "PATCH", &format!("{path}/status"), &status).await;
+    let finalize = format!("{path}/finalize");
+    for finalizers in [
+        &["example.com/c", "kubernetes"][..],
+        &["a b"],
+        &["kubernetes"],
+    ] {
+        let mut body = spec(finalizers);
+        body["apiVersion"] = "v1".into();
+        body["kind"] = "Namespace".into();
+        body["metadata"] = json!({"name": "a", "annotations": {"e": "f"}});
+        body["status"] = json!({"phase": "Terminating"});
+        send(&pair, "PUT", &finalize, &body).await;
+    }
+    for method in ["GET", "PATCH", "POST", "DELETE"] {
+        send(&pair, method, &finalize, &json!({})).await;
+    }
+    pair.finish();
+}
