@@ -24,7 +24,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use regex::Regex;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest, Sha256};
 
 use crate::failure::Cause;
 use crate::ownership::Shape;
@@ -67,8 +67,8 @@ pub struct Schema {
     rules: Vec<Rule>,
 }
 
-/// By what a schema is known.
-type Digest = [u8; 32];
+/// Schemas that were parsed lately, by the digests of their texts.
+struct Lately(Mutex<VecDeque<([u8; 32], Arc<Schema>)>>);
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,22 +131,8 @@ impl Schema {
     /// The parsed schema of that text, shared with whoever parsed the same one lately. A definition is checked before it
     /// is taken, and served under the lock of the server, where parsing would take too long.
     pub(crate) fn shared(props: &JSONSchemaProps, text: &Value) -> Result<Arc<Self>, String> {
-        static LATELY: Mutex<VecDeque<(Digest, Arc<Schema>)>> = Mutex::new(VecDeque::new());
-        let digest = Digest::from(Sha256::digest(text.to_string()));
-        let lately = || LATELY.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = |lately: &VecDeque<(Digest, Arc<Self>)>| {
-            let mut all = lately.iter();
-            all.find(|(known, _)| *known == digest)
-                .map(|(_, schema)| schema.clone())
-        };
-        if let Some(schema) = known(&lately()) {
-            return Ok(schema);
-        }
-        let schema = Arc::new(Self::parse(props)?);
-        let mut lately = lately();
-        lately.push_front((digest, schema.clone()));
-        lately.truncate(PARSED_LATELY_MAX);
-        Ok(schema)
+        static LATELY: Lately = Lately(Mutex::new(VecDeque::new()));
+        LATELY.parsed(props, text)
     }
 
     /// Drops fields that the schema does not know; adds their paths to `unknown`.
@@ -309,6 +295,21 @@ fn refuse_unstructural(props: &JSONSchemaProps, path: &str) -> Result<(), String
             "{path}: {name} is not allowed in a structural schema"
         )),
         None => Ok(()),
+    }
+}
+
+impl Lately {
+    fn parsed(&self, props: &JSONSchemaProps, text: &Value) -> Result<Arc<Schema>, String> {
+        let digest = Sha256::digest(text.to_string()).into();
+        let parsed = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, schema)) = parsed().iter().find(|(known, _)| *known == digest) {
+            return Ok(schema.clone());
+        }
+        let schema = Arc::new(Schema::parse(props)?);
+        let mut parsed = parsed();
+        parsed.push_front((digest, schema.clone()));
+        parsed.truncate(PARSED_LATELY_MAX);
+        Ok(schema)
     }
 }
 

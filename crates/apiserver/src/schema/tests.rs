@@ -2,10 +2,12 @@
 
 mod edges;
 
+use std::sync::{Arc, Mutex};
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
 use serde_json::{Value, json};
 
-use super::Schema;
+use super::{Lately, Schema};
 
 fn schema(spec: Value) -> Schema {
     let props = json!({"type": "object", "properties": {"spec": spec}});
@@ -259,11 +261,12 @@ fn whole_numbers_become_integers() {
 
 #[test]
 fn what_was_parsed_lately_is_shared() {
+    let lately = Lately(Mutex::default());
     let shared = |maximum: u32| {
         let text =
             json!({"type": "object", "properties": {"a": {"type": "integer", "maximum": maximum}}});
         let props = serde_json::from_value(text.clone()).expect("a schema");
-        Schema::shared(&props, &text).expect("it can be parsed")
+        lately.parsed(&props, &text).expect("it can be parsed")
     };
     let first = shared(1);
     assert!(Arc::ptr_eq(&first, &shared(1)));
