@@ -204,7 +204,7 @@ fn rules_see_themselves_and_their_past() {
     );
     assert_eq!(
         check(renamed, Some(&old)),
-        ["spec.name: Invalid value: \"string\": name is immutable"]
+        ["spec.name: Invalid value: \"b\": name is immutable"]
     );
     let swapped =
         json!({"min": 1, "max": 2, "name": "a", "ports": [{"n": "y", "p": 5}, {"n": "x", "p": 0}]});
