@@ -334,6 +334,18 @@ impl Cause {
         }
     }
 
+    /// Whether rules cannot be evaluated on a value with this problem (`hasBlockingErr` in `apiextensions-apiserver`).
+    pub(crate) fn blocks_rules(&self) -> bool {
+        matches!(
+            self.reason,
+            "FieldValueNotSupported"
+                | "FieldValueRequired"
+                | "FieldValueTooLong"
+                | "FieldValueTooMany"
+                | "FieldValueTypeInvalid"
+        )
+    }
+
     fn json(&self) -> Value {
         json!({"reason": self.reason, "message": self.message, "field": self.field})
     }
@@ -348,9 +360,82 @@ impl fmt::Display for Cause {
 /// A value as it is repeated in a message; long ones are cut, because a message is read by a person.
 pub(crate) fn shown(value: &Value) -> String {
     const SHOWN_CHARS_MAX: usize = 200;
-    let text = value.to_string();
+    let text = match value {
+        Value::String(text) => quoted(text),
+        Value::Number(number) if !number.is_i64() => number
+            .as_f64()
+            .map_or_else(|| number.to_string(), shown_float),
+        value => value.to_string(),
+    };
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
+    }
+}
+
+/// A text in quotes, as Go writes it (`%q`).
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\u{7}' => quoted.push_str("\\a"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{b}' => quoted.push_str("\\v"),
+            '\u{c}' => quoted.push_str("\\f"),
+            char if char.is_ascii_control() => {
+                quoted.push_str(&format!("\\x{:02x}", u32::from(char)))
+            }
+            char if char.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(char))),
+            char => quoted.push(char),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// A number with a point, as Go writes it (`%v`).
+pub(crate) fn shown_float(number: f64) -> String {
+    /// From this power of ten on, the power is written.
+    const POWER_MAX: i32 = 6;
+    let text = format!("{number:e}");
+    let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+    let power: i32 = power.parse().unwrap_or_default();
+    match power {
+        -4..POWER_MAX => number.to_string(),
+        _ => {
+            let sign = if power < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", power.abs())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_shown_as_go_shows_them() {
+        let cases = [
+            (json!(-7), "-7"),
+            (json!(1.5), "1.5"),
+            (json!(65535.0), "65535"),
+            (json!(4_294_967_295.0), "4.294967295e+09"),
+            (json!(u64::MAX), "1.8446744073709552e+19"),
+            (json!(1e30), "1e+30"),
+            (json!(0.000_01), "1e-05"),
+            (
+                json!("a\"\\\n\u{0}\u{7f}\u{85}ä"),
+                r#""a\"\\\n\x00\x7f\u0085ä""#,
+            ),
+            (json!({"n": "x"}), r#"{"n":"x"}"#),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(shown(&value), expected);
+        }
     }
 }

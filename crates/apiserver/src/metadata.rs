@@ -105,10 +105,23 @@ pub(crate) fn key_problems(value: &Value) -> Vec<Cause> {
 }
 
 fn name_problems(resource: &Resource, fields: &Map<String, Value>, causes: &mut Vec<Cause>) {
-    let name = fields
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let text = |field: &str| {
+        let text = fields.get(field).and_then(Value::as_str);
+        text.unwrap_or_default()
+    };
+    let check = |name: &str| match (resource.is_namespace(), resource.traits.any_name) {
+        (true, _) => names::check_dns_label(name),
+        (false, true) => names::check_path_segment(name),
+        (false, false) => names::check_subdomain(name),
+    };
+    let (name, begin) = (text("name"), text("generateName"));
+    // What is put after it makes a dash at its end a good one.
+    let begun = begin.strip_suffix('-').map(|begin| format!("{begin}a"));
+    if !begin.is_empty()
+        && let Err(why) = check(begun.as_deref().unwrap_or(begin))
+    {
+        causes.push(Cause::invalid("metadata.generateName", &begin.into(), &why));
+    }
     if name.is_empty() {
         causes.push(Cause::required(
             "metadata.name",
@@ -116,12 +129,7 @@ fn name_problems(resource: &Resource, fields: &Map<String, Value>, causes: &mut 
         ));
         return;
     }
-    let checked = match (resource.is_namespace(), resource.traits.any_name) {
-        (true, _) => names::check_dns_label(name),
-        (false, true) => names::check_path_segment(name),
-        (false, false) => names::check_subdomain(name),
-    };
-    if let Err(why) = checked {
+    if let Err(why) = check(name) {
         causes.push(Cause::invalid("metadata.name", &name.into(), &why));
     }
 }
@@ -165,10 +173,9 @@ fn annotation_problems(fields: &Map<String, Value>, causes: &mut Vec<Cause>) {
 
 fn finalizer_problems(value: &Value, causes: &mut Vec<Cause>) {
     let list = finalizers(value);
-    for (index, name) in list.iter().enumerate() {
+    for name in &list {
         if let Err(why) = names::check_label_key(name) {
-            let field = format!("metadata.finalizers[{index}]");
-            causes.push(Cause::invalid(field, &(*name).into(), &why));
+            causes.push(Cause::invalid("metadata.finalizers", &(*name).into(), &why));
         }
     }
     too_many("metadata.finalizers", list.len(), causes);
@@ -188,8 +195,12 @@ fn owner_problems(fields: &Map<String, Value>, causes: &mut Vec<Cause>) {
                 .and_then(Value::as_str)
                 .is_none_or(str::is_empty)
             {
-                let path = format!("metadata.ownerReferences[{index}].{field}");
-                causes.push(Cause::invalid(path, &"".into(), "must not be empty"));
+                let path = format!("metadata.ownerReferences.{field}");
+                let why = match field {
+                    "apiVersion" => "version must not be empty",
+                    _ => "must not be empty",
+                };
+                causes.push(Cause::invalid(path, &"".into(), why));
             }
         }
         if owner.get("controller").and_then(Value::as_bool) == Some(true)

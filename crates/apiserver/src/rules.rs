@@ -506,7 +506,8 @@ impl Frame<'_> {
             causes.extend(scale.problems(value, old.map(|old| &old.value)));
         }
         if let Some(schema) = &self.version.schema {
-            causes.extend(schema.problems(value, old.map(|old| &old.value)));
+            let old = old.map(|old| &old.value);
+            causes.extend(schema.problems(value, old, self.version.status));
         }
         causes
     }

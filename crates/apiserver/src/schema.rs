@@ -8,6 +8,7 @@ mod check;
 mod cost;
 mod fill;
 mod format;
+mod lists;
 mod prune;
 mod rules;
 pub(crate) mod structural;
@@ -187,24 +188,48 @@ impl Schema {
         fill::fill(self, value);
     }
 
-    /// What is wrong with a document; `old` is its previous state, for rules about transitions.
-    pub(crate) fn problems(&self, value: &Value, old: Option<&Value>) -> Vec<Cause> {
-        // A schema may have become narrower: a part that is as it was must not keep an object from its end.
+    /// What is wrong with a document; `old` is its previous state, for rules about transitions, and `apart` says that its
+    /// status is written by itself.
+    pub(crate) fn problems(&self, value: &Value, old: Option<&Value>, apart: bool) -> Vec<Cause> {
+        let mut causes = check::problems(self, value, old, apart);
+        causes.extend(lists::problems(self, value, old));
+        // As in Kubernetes: rules may rely on types and sizes, so they wait until the values have them.
+        if !causes.iter().any(Cause::blocks_rules) {
+            self.broken_rules(value, old, &mut causes);
+        } else if self.is_ruled() {
+            let why = "some validation rules were not checked because the object was invalid; correct the existing errors to \
+                       complete validation";
+            causes.push(Cause::invalid(check::NO_FIELD, &Value::Null, why));
+        }
+        causes.truncate(PROBLEMS_MAX);
+        causes
+    }
+
+    fn broken_rules(&self, value: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
+        // A rule may have come later: a part that is as it was must not keep an object from its end.
         let same = |field: &str| value.get(field) == old.and_then(|old| old.get(field));
         let changed = |cause: &Cause| {
             let part = cause.field.split(['.', '[']).next().unwrap_or_default();
             let names_part = self.properties.contains_key(part);
             old.is_none() || !names_part || !same(part)
         };
-        let mut causes = check::problems(self, value);
-        causes.retain(changed);
-        // As in Kubernetes: rules may rely on types, so they wait until the values fit.
-        if causes.is_empty() {
-            rules::problems(self, value, old, &mut causes);
-            causes.retain(changed);
-        }
-        causes.truncate(PROBLEMS_MAX);
-        causes
+        let mut broken = Vec::new();
+        rules::problems(self, value, old, &mut broken);
+        broken.retain(changed);
+        causes.extend(broken);
+    }
+
+    /// Whether there are rules here or below.
+    fn is_ruled(&self) -> bool {
+        let others = match &self.additional {
+            Additional::Schema(schema) => Some(schema),
+            Additional::Unknown | Additional::Any => None,
+        };
+        let mut below = self.properties.values();
+        self.rules.is_some()
+            || below.any(Self::is_ruled)
+            || others.is_some_and(|it| it.is_ruled())
+            || self.items.as_ref().is_some_and(|it| it.is_ruled())
     }
 
     fn node(props: &JSONSchemaProps, path: &str, depth: usize) -> Result<Self, String> {
@@ -342,7 +367,7 @@ impl Kind {
         Some(match value {
             Value::Null => return None,
             Value::Bool(_) => Self::Boolean,
-            Value::Number(number) if !number.is_f64() => Self::Integer,
+            Value::Number(number) if number.is_i64() => Self::Integer,
             Value::Number(_) => Self::Number,
             Value::String(_) => Self::String,
             Value::Array(_) => Self::Array,
@@ -384,7 +409,7 @@ impl Limits {
             items: (props.min_items, props.max_items),
             properties: (props.min_properties, props.max_properties),
             pattern: props.pattern.as_ref().map(compile).transpose()?,
-            format: props.format.as_deref().and_then(Format::parse),
+            format: Format::parse(props),
         })
     }
 }

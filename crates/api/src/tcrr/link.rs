@@ -33,7 +33,7 @@ use crate::units::Micros;
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     )
 )]
-#[x_kube(crates(kube_core = "::kube_core"), validation = Rule::new("self.sites[0] != self.sites[1]").message("a link must connect two different sites").field_path(".sites"))]
+#[x_kube(crates(kube_core = "::kube_core"), validation = Rule::new("self.sites.size() < 2 || self.sites[0] != self.sites[1]").message("a link must connect two different sites").field_path(".sites"))]
 #[serde(rename_all = "camelCase")]
 pub struct LinkSpec {
     /// The two sites.

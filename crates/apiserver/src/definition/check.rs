@@ -240,25 +240,24 @@ fn selectable(fields: &Value, schema: &Value, at: &str, causes: &mut Vec<Cause>)
             causes.push(Cause::required(at, ""));
             continue;
         }
-        let mut steps = path.trim_start_matches('.').split('.');
-        let found = steps.try_fold(schema, |schema, step| {
-            schema.get("properties").and_then(|all| all.get(step))
-        });
-        let kind = found.and_then(|found| found["type"].as_str());
-        match (found, kind) {
-            (None, _) => {
-                let why = "is an invalid path: does not refer to a valid field";
-                causes.push(Cause::invalid(&at, &path.into(), why));
+        let found = match field_at(path, schema) {
+            Ok(found) => found,
+            Err(why) => {
+                let why = format!("is an invalid path: {why}");
+                causes.push(Cause::invalid(&at, &path.into(), &why));
+                continue;
             }
-            (Some(_), _) if path.starts_with(".metadata.") => {
-                let why = "must not point to fields in metadata";
-                causes.push(Cause::invalid(&at, &path.into(), why));
-            }
-            (Some(_), Some("string" | "boolean" | "integer")) => {}
-            (Some(_), _) => {
-                let why = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
-                causes.push(Cause::invalid(&at, &path.into(), why));
-            }
+        };
+        if path.starts_with(".metadata.") {
+            let why = "must not point to fields in metadata";
+            causes.push(Cause::invalid(&at, &path.into(), why));
+        }
+        if !matches!(
+            found["type"].as_str(),
+            Some("string" | "boolean" | "integer")
+        ) {
+            let why = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
+            causes.push(Cause::invalid(&at, &path.into(), why));
         }
         if !seen.insert(path) {
             let message = format!("Duplicate value: {path:?}");
@@ -270,6 +269,24 @@ fn selectable(fields: &Value, schema: &Value, at: &str, causes: &mut Vec<Cause>)
         let message = format!("Too many: {n}: must have at most {SELECTABLE_MAX} items");
         causes.push(Cause::new("FieldValueTooMany", at, message));
     }
+}
+
+/// The schema of a field that a path of names leads to (`ValidFieldPath` in `apiextensions-apiserver`).
+fn field_at<'v>(path: &str, schema: &'v Value) -> Result<&'v Value, String> {
+    let Some(names) = path.strip_prefix('.') else {
+        let first = path.split(['.', '[', ']']).next().unwrap_or_default();
+        return Err(match path.chars().next() {
+            Some('[') => "array notation is not allowed".to_owned(),
+            Some(']') => "expected [ or . but got: ]".to_owned(),
+            _ => format!("expected [ or . but got: {first}"),
+        });
+    };
+    if names.is_empty() {
+        return Err("unexpected end of JSON path".to_owned());
+    }
+    let mut steps = names.split('.');
+    let found = steps.try_fold(schema, |schema, name| schema["properties"].get(name));
+    found.ok_or_else(|| "does not refer to a valid field".to_owned())
 }
 
 /// What may not become of a definition.

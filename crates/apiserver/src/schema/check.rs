@@ -1,290 +1,353 @@
-//! Checking values against a schema, with the messages of kube-apiserver.
+//! Checking values against a schema, with the messages of kube-apiserver, in its order (`kube-openapi/pkg/validation/validate`).
+//!
+//! A value of a wrong type is still checked by all that does not ask for a type. What is said of several schemas at once,
+//! or of a number as such, is said of no field. On purpose otherwise: a list is no text, even where a format is asked for.
+
+mod number;
 
 use serde_json::{Map, Value};
 
-use crate::failure::{Cause, shown};
-use crate::schema::prune::join;
+use crate::failure::{Cause, quoted, shown};
+use crate::schema::prune::{indexed, join};
 use crate::schema::{Kind, List, OBJECT_FIELDS, PROBLEMS_MAX, Schema};
 
-pub(super) fn problems(schema: &Schema, value: &Value) -> Vec<Cause> {
-    let mut checker = Checker { causes: Vec::new() };
-    checker.check(schema, value, "", true);
-    checker.causes
+/// How a cause names the field if there is none.
+pub(super) const NO_FIELD: &str = "<nil>";
+const STATUS: &str = "status";
+
+/// What is wrong with an object, beyond what was so before; `apart` says that its status is checked by itself.
+pub(super) fn problems(
+    schema: &Schema,
+    value: &Value,
+    old: Option<&Value>,
+    apart: bool,
+) -> Vec<Cause> {
+    let whole = Checker { part: "", apart };
+    let mut causes = whole.check(schema, Given { value, old }, "", true).causes;
+    if apart
+        && let Some(schema) = schema.properties.get(STATUS)
+        && let Some(value) = value.get(STATUS)
+    {
+        let old = old.and_then(|old| old.get(STATUS));
+        let status = Checker {
+            part: STATUS,
+            apart: false,
+        };
+        let found = status.check(schema, Given { value, old }, "", false);
+        causes.extend(found.causes);
+    }
+    causes
+}
+
+/// A value, and what was in its place before if that is known.
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    value: &'a Value,
+    old: Option<&'a Value>,
+}
+
+/// What was found, and how much was looked at: of several schemas, the one that fits best is told.
+#[derive(Default)]
+struct Found {
+    causes: Vec<Cause>,
+    matched: usize,
 }
 
 struct Checker {
-    causes: Vec<Cause>,
+    /// The part of the object that is checked, which texts do not name.
+    part: &'static str,
+    /// The status is left to another.
+    apart: bool,
 }
 
 impl Checker {
-    fn check(&mut self, schema: &Schema, value: &Value, path: &str, framed: bool) {
-        if self.causes.len() > PROBLEMS_MAX || (value.is_null() && schema.nullable) {
-            return;
+    fn check(&self, schema: &Schema, given: Given<'_>, path: &str, framed: bool) -> Found {
+        let value = given.value;
+        let mut found = self.kind(schema, value, path);
+        if value.is_null() {
+            self.choices(schema, value, path, &mut found);
+            return found;
         }
-        if !fits_kind(schema, value) {
-            self.wrong_kind(schema, value, path);
-            return;
-        }
-        self.choices(schema, value, path);
+        self.combined(schema, given, (path, framed), &mut found);
         match value {
-            Value::Object(map) => self.object(schema, map, path, framed || schema.embedded),
-            Value::Array(list) => self.array(schema, list, path),
-            Value::String(text) => self.text(schema, text, value, path),
-            Value::Number(number) => {
-                self.number(schema, number.as_f64().unwrap_or(0.0), value, path)
-            }
-            Value::Null | Value::Bool(_) => {}
+            Value::String(text) => self.text(schema, text, path, &mut found),
+            Value::Number(number) => self.number(schema, number, path, &mut found),
+            Value::Array(list) => self.array(schema, (list, given.old), path, &mut found),
+            Value::Object(_) | Value::Bool(_) | Value::Null => {}
         }
-        self.format(schema, value, path);
-        self.combined(schema, value, path, framed);
+        self.choices(schema, value, path, &mut found);
+        if let Value::Object(map) = value {
+            let framed = framed || schema.embedded;
+            self.object(schema, (map, given.old), (path, framed), &mut found);
+        }
+        // What is as it was may break what a newer schema says, and must not keep an object from its end.
+        if given.old == Some(value) {
+            found.causes.clear();
+        }
+        found
     }
 
-    fn wrong_kind(&mut self, schema: &Schema, value: &Value, path: &str) {
+    fn kind(&self, schema: &Schema, value: &Value, path: &str) -> Found {
+        let mut found = Found::default();
         let wanted = match schema.kind {
             _ if schema.int_or_string => "integer,string",
             Some(kind) => kind.name(),
-            None => return,
+            None => return found,
         };
-        let given = Kind::of(value).map_or("null", Kind::name);
-        let message = format!(
-            "Invalid value: \"{given}\": {path} in body must be of type {wanted}: \"{given}\""
-        );
-        self.causes
-            .push(Cause::new("FieldValueTypeInvalid", path, message));
+        let given = Kind::of(value);
+        if fits_kind(schema, given) || given.is_none() && schema.nullable {
+            found.matched += 1;
+            return found;
+        }
+        // Where there is a format, it is that which other kinds of values lack.
+        let (wanted, given) = match (schema.limits.format, given) {
+            (_, None) => (wanted, "null"),
+            (Some(format), Some(Kind::Integer)) => (format.name(), "int64"),
+            (Some(format), Some(Kind::Number)) => (format.name(), "float64"),
+            (Some(format), Some(Kind::Boolean | Kind::Object)) => (format.name(), ""),
+            (_, Some(given)) => (wanted, given.name()),
+        };
+        self.mistyped(path, wanted, given, &mut found);
+        found
     }
 
-    fn choices(&mut self, schema: &Schema, value: &Value, path: &str) {
-        let Some(choices) = schema
-            .choices
-            .as_ref()
-            .filter(|choices| !choices.contains(value))
-        else {
+    fn mistyped(&self, path: &str, wanted: &str, given: &str, found: &mut Found) {
+        let given = quoted(given);
+        let message =
+            format!("Invalid value: {given}: {path} in body must be of type {wanted}: {given}");
+        found.add("FieldValueTypeInvalid", self.field(path), message);
+    }
+
+    fn choices(&self, schema: &Schema, value: &Value, path: &str, found: &mut Found) {
+        let Some(choices) = &schema.choices else {
             return;
         };
-        let supported: Vec<String> = choices.iter().map(Value::to_string).collect();
+        // Null is never one of them.
+        if !value.is_null() && choices.contains(value) {
+            return;
+        }
+        let supported = choices.iter().map(|choice| match choice {
+            Value::String(text) => quoted(text),
+            other => quoted(&other.to_string()),
+        });
+        let supported: Vec<String> = supported.collect();
         let message = format!(
             "Unsupported value: {}: supported values: {}",
             shown(value),
             supported.join(", ")
         );
-        self.causes
-            .push(Cause::new("FieldValueNotSupported", path, message));
+        found.add("FieldValueNotSupported", self.field(path), message);
     }
 
-    fn object(&mut self, schema: &Schema, map: &Map<String, Value>, path: &str, framed: bool) {
-        for name in schema
-            .required
-            .iter()
-            .filter(|name| !map.contains_key(*name))
-        {
-            self.causes.push(Cause::required(join(path, name), ""));
-        }
-        self.count(
-            schema.limits.properties,
-            map.len(),
-            path,
-            "properties",
-            value_of_object,
-        );
-        for (name, content) in map
-            .iter()
-            .filter(|(name, _)| !(framed && OBJECT_FIELDS.contains(&name.as_str())))
-        {
+    fn object(
+        &self,
+        schema: &Schema,
+        (map, old): (&Map<String, Value>, Option<&Value>),
+        (path, framed): (&str, bool),
+        found: &mut Found,
+    ) {
+        let what = "properties";
+        self.count(schema.limits.properties, map.len(), (path, what), found);
+        for (name, value) in map {
+            let is_frame = framed && OBJECT_FIELDS.contains(&name.as_str());
+            let is_apart = self.apart && path.is_empty() && name == STATUS;
+            if is_frame || is_apart || found.is_full() {
+                continue;
+            }
             if let Some(known) = schema.field(name) {
-                self.check(known, content, &join(path, name), false);
+                let old = old.and_then(|old| old.get(name));
+                found.merge(self.check(known, Given { value, old }, &join(path, name), false));
+            }
+        }
+        for name in &schema.required {
+            if !map.contains_key(name) {
+                found.push(Cause::required(self.field(&join(path, name)), ""));
             }
         }
     }
 
-    fn array(&mut self, schema: &Schema, list: &[Value], path: &str) {
-        self.count(schema.limits.items, list.len(), path, "items", || {
-            Value::from(list)
-        });
-        self.duplicates(schema, list, path);
-        let Some(items) = &schema.items else { return };
-        for (index, item) in list.iter().enumerate() {
-            self.check(items, item, &format!("{path}[{index}]"), false);
+    fn array(
+        &self,
+        schema: &Schema,
+        (list, old): (&[Value], Option<&Value>),
+        path: &str,
+        found: &mut Found,
+    ) {
+        for (index, value) in list.iter().enumerate() {
+            let Some(items) = &schema.items else { break };
+            if found.is_full() {
+                break;
+            }
+            let old = old.and_then(|old| counterpart(&schema.list, value, old));
+            found.merge(self.check(items, Given { value, old }, &indexed(path, index), false));
         }
+        let what = "items";
+        self.count(schema.limits.items, list.len(), (path, what), found);
     }
 
-    fn duplicates(&mut self, schema: &Schema, list: &[Value], path: &str) {
-        let identity = |item: &Value| match &schema.list {
-            List::Atomic => None,
-            List::Set => Some(item.clone()),
-            List::Map(keys) => {
-                let given = keys
-                    .iter()
-                    .filter_map(|key| Some((key.clone(), item.get(key)?.clone())));
-                Some(Value::Object(given.collect()))
-            }
-        };
-        let mut seen = std::collections::BTreeSet::new();
-        for (index, item) in list.iter().enumerate() {
-            let Some(identity) = identity(item) else {
-                return;
-            };
-            if !seen.insert(identity.to_string()) {
-                let message = format!("Duplicate value: {}", shown(&identity));
-                self.causes.push(Cause::new(
-                    "FieldValueDuplicate",
-                    format!("{path}[{index}]"),
-                    message,
-                ));
-            }
-        }
-    }
-
-    fn text(&mut self, schema: &Schema, text: &str, value: &Value, path: &str) {
+    /// Of a text only the first problem is told, besides that of its format.
+    fn text(&self, schema: &Schema, text: &str, path: &str, found: &mut Found) {
         let limits = &schema.limits;
-        if let (Some(_), _) | (_, Some(_)) = limits.chars {
-            let n = text.chars().count();
-            if limits.chars.0.is_some_and(|least| below(n, least)) {
-                let least = limits.chars.0.unwrap_or_default();
-                self.invalid(
-                    path,
-                    value,
-                    &format!("should be at least {least} chars long"),
-                );
+        let n = text.chars().count();
+        let (least, most) = limits.chars;
+        let pattern = limits.pattern.as_ref();
+        if let Some(most) = most.filter(|most| above(n, *most)) {
+            let bytes = if most == 1 { "byte" } else { "bytes" };
+            let message = format!("Too long: may not be more than {most} {bytes}");
+            found.add("FieldValueTooLong", self.field(path), message);
+        } else if let Some(least) = least.filter(|least| below(n, *least)) {
+            let rule = format!("should be at least {least} chars long");
+            self.invalid(path, &text.into(), &rule, found);
+        } else if let Some(pattern) = pattern.filter(|pattern| !pattern.is_match(text)) {
+            let rule = format!("should match '{pattern}'");
+            self.invalid(path, &text.into(), &rule, found);
+        }
+        if let Some(format) = limits.format {
+            found.matched += 1;
+            if !format.fits(text) {
+                self.mistyped(path, format.name(), text, found);
             }
-            if let Some(most) = limits.chars.1.filter(|most| above(n, *most)) {
-                let message = format!("Too long: may not be more than {most} bytes");
-                self.causes
-                    .push(Cause::new("FieldValueTooLong", path, message));
-            }
-        }
-        if let Some(pattern) = limits
-            .pattern
-            .as_ref()
-            .filter(|pattern| !pattern.is_match(text))
-        {
-            self.invalid(path, value, &format!("should match '{pattern}'"));
-        }
-    }
-
-    fn number(&mut self, schema: &Schema, number: f64, value: &Value, path: &str) {
-        let limits = &schema.limits;
-        if let Some(least) = limits.minimum {
-            match limits.exclusive_minimum {
-                false if number < least => self.invalid(
-                    path,
-                    value,
-                    &format!("should be greater than or equal to {least}"),
-                ),
-                true if number <= least => {
-                    self.invalid(path, value, &format!("should be greater than {least}"))
-                }
-                _ => {}
-            }
-        }
-        if let Some(most) = limits.maximum {
-            match limits.exclusive_maximum {
-                false if number > most => self.invalid(
-                    path,
-                    value,
-                    &format!("should be less than or equal to {most}"),
-                ),
-                true if number >= most => {
-                    self.invalid(path, value, &format!("should be less than {most}"))
-                }
-                _ => {}
-            }
-        }
-        if let Some(factor) = limits
-            .multiple_of
-            .filter(|factor| (number / factor).fract() != 0.0)
-        {
-            self.invalid(path, value, &format!("should be a multiple of {factor}"));
-        }
-    }
-
-    fn format(&mut self, schema: &Schema, value: &Value, path: &str) {
-        if let Some(format) = schema.limits.format.filter(|format| !format.fits(value)) {
-            let name = format.name();
-            self.invalid(
-                path,
-                value,
-                &format!("must be of type {name}: {}", shown(value)),
-            );
         }
     }
 
     /// Schemas of which all, some, one or none must fit.
-    fn combined(&mut self, schema: &Schema, value: &Value, path: &str, framed: bool) {
-        for part in &schema.all_of {
-            self.check(part, value, path, framed);
-        }
-        let fitting = |parts: &[Schema]| {
-            parts
-                .iter()
-                .filter(|part| fits(part, value, framed))
-                .count()
+    fn combined(
+        &self,
+        schema: &Schema,
+        given: Given<'_>,
+        (path, framed): (&str, bool),
+        found: &mut Found,
+    ) {
+        let all = |parts: &[Schema]| {
+            let all = parts.iter();
+            let all = all.map(|part| self.check(part, given, path, framed));
+            all.collect::<Vec<Found>>()
         };
-        if !schema.any_of.is_empty() && fitting(&schema.any_of) == 0 {
-            self.combination(path, "must validate at least one schema (anyOf)");
+        if !schema.any_of.is_empty() {
+            let each = all(&schema.any_of);
+            if each.iter().all(|one| !one.fits()) {
+                self.combination(path, "must validate at least one schema (anyOf)", found);
+            }
+            found.merge_best(each);
         }
         if !schema.one_of.is_empty() {
-            match fitting(&schema.one_of) {
-                1 => {}
-                0 => self.combination(
-                    path,
-                    "must validate one and only one schema (oneOf). Found none valid",
-                ),
-                n => {
-                    let why = format!(
-                        "must validate one and only one schema (oneOf). Found {n} valid alternatives"
-                    );
-                    self.combination(path, &why);
-                }
+            let each = all(&schema.one_of);
+            let why = match each.iter().filter(|one| one.fits()).count() {
+                0 => "Found none valid".to_owned(),
+                n => format!("Found {n} valid alternatives"),
+            };
+            if each.iter().filter(|one| one.fits()).count() != 1 {
+                let why = format!("must validate one and only one schema (oneOf). {why}");
+                self.combination(path, &why, found);
+            }
+            found.merge_best(each);
+        }
+        if !schema.all_of.is_empty() {
+            let each = all(&schema.all_of);
+            let n_fitting = each.iter().filter(|one| one.fits()).count();
+            let n_all = each.len();
+            each.into_iter().for_each(|one| found.merge(one));
+            if n_fitting < n_all {
+                let none = if n_fitting == 0 {
+                    ". None validated"
+                } else {
+                    ""
+                };
+                let why = format!("must validate all the schemas (allOf){none}");
+                self.combination(path, &why, found);
             }
         }
-        if schema
-            .not
-            .as_ref()
-            .is_some_and(|not| fits(not, value, framed))
+        if let Some(not) = &schema.not
+            && self.check(not, given, path, framed).fits()
         {
-            self.combination(path, "must not validate the schema (not)");
+            self.combination(path, "must not validate the schema (not)", found);
         }
     }
 
-    fn combination(&mut self, path: &str, why: &str) {
-        self.causes
-            .push(Cause::invalid(path, &"".into(), &format!("{path:?} {why}")));
+    fn combination(&self, path: &str, why: &str, found: &mut Found) {
+        self.of_no_field(&format!("{} {why}", quoted(path)), found);
     }
 
     fn count(
-        &mut self,
+        &self,
         (least, most): (Option<i64>, Option<i64>),
         n: usize,
-        path: &str,
-        what: &str,
-        value: impl Fn() -> Value,
+        (path, what): (&str, &str),
+        found: &mut Found,
     ) {
         if let Some(least) = least.filter(|least| below(n, *least)) {
-            self.invalid(
-                path,
-                &value(),
-                &format!("should have at least {least} {what}"),
-            );
+            let rule = format!("should have at least {least} {what}");
+            self.invalid(path, &n.into(), &rule, found);
         }
         if let Some(most) = most.filter(|most| above(n, *most)) {
-            let message = format!("Too many: {n}: must have at most {most} {what}");
-            self.causes
-                .push(Cause::new("FieldValueTooMany", path, message));
+            let items = if most == 1 { "item" } else { "items" };
+            let message = format!("Too many: {n}: must have at most {most} {items}");
+            found.add("FieldValueTooMany", self.field(path), message);
         }
     }
 
-    fn invalid(&mut self, path: &str, value: &Value, rule: &str) {
-        self.causes.push(Cause::invalid(
-            path,
-            value,
-            &format!("{path} in body {rule}"),
-        ));
+    fn invalid(&self, path: &str, value: &Value, rule: &str, found: &mut Found) {
+        let rule = format!("{path} in body {rule}");
+        found.push(Cause::invalid(self.field(path), value, &rule));
+    }
+
+    fn of_no_field(&self, why: &str, found: &mut Found) {
+        found.push(Cause::invalid(self.field(""), &"".into(), why));
+    }
+
+    /// How a cause names what is at a path.
+    fn field(&self, path: &str) -> String {
+        match (self.part, path) {
+            ("", "") => NO_FIELD.to_owned(),
+            (part, "") => part.to_owned(),
+            (part, path) => join(part, path),
+        }
     }
 }
 
-/// An object in a message about its size: its content would only hide the message.
-fn value_of_object() -> Value {
-    "object".into()
+impl Found {
+    fn fits(&self) -> bool {
+        self.causes.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.causes.len() > PROBLEMS_MAX
+    }
+
+    fn add(&mut self, reason: &'static str, field: String, message: String) {
+        self.push(Cause::new(reason, field, message));
+    }
+
+    /// The same is told once.
+    fn push(&mut self, cause: Cause) {
+        if !self.is_full() && !self.causes.contains(&cause) {
+            self.causes.push(cause);
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.matched += other.matched + 1;
+        other.causes.into_iter().for_each(|cause| self.push(cause));
+    }
+
+    /// Takes over what says most about a value that fits none of several schemas; nothing if it fits one.
+    fn merge_best(&mut self, each: Vec<Self>) {
+        let fitting = each.iter().position(Self::fits);
+        let best = fitting.or_else(|| {
+            let most = each.iter().map(|one| one.matched).max();
+            each.iter().position(|one| Some(one.matched) == most)
+        });
+        if let Some(best) = best.and_then(|best| each.into_iter().nth(best)) {
+            self.merge(best);
+        }
+    }
+}
+
+/// The item of the old list that has the same keys.
+fn counterpart<'a>(list: &List, item: &Value, old: &'a Value) -> Option<&'a Value> {
+    let List::Map(keys) = list else { return None };
+    let same = |other: &&Value| keys.iter().all(|key| other.get(key) == item.get(key));
+    old.as_array()?.iter().find(same)
 }
 
 fn below(n: usize, least: i64) -> bool {
@@ -295,14 +358,7 @@ fn above(n: usize, most: i64) -> bool {
     i64::try_from(n).is_ok_and(|n| n > most)
 }
 
-fn fits(schema: &Schema, value: &Value, framed: bool) -> bool {
-    let mut checker = Checker { causes: Vec::new() };
-    checker.check(schema, value, "", framed);
-    checker.causes.is_empty()
-}
-
-fn fits_kind(schema: &Schema, value: &Value) -> bool {
-    let given = Kind::of(value);
+fn fits_kind(schema: &Schema, given: Option<Kind>) -> bool {
     if schema.int_or_string {
         return matches!(given, Some(Kind::Integer | Kind::String));
     }

@@ -2,15 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use serde_json::{Number, Value};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+use serde_json::Number;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Int32,
     Int64,
-    Uint16,
-    Uint32,
-    Uint64,
     DateTime,
     Duration,
     Ipv4,
@@ -21,20 +19,19 @@ pub(super) enum Format {
 }
 
 impl Format {
-    pub(super) fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "int32" => Self::Int32,
-            "int64" => Self::Int64,
-            "uint16" => Self::Uint16,
-            "uint32" => Self::Uint32,
-            "uint64" => Self::Uint64,
-            "date-time" => Self::DateTime,
-            "duration" => Self::Duration,
-            "ipv4" => Self::Ipv4,
-            "ipv6" => Self::Ipv6,
-            "cidr" => Self::Cidr,
-            "uuid" => Self::Uuid,
-            "byte" => Self::Byte,
+    /// The format of a schema, if it is one for its type.
+    pub(super) fn parse(props: &JSONSchemaProps) -> Option<Self> {
+        let name = props.format.as_deref()?;
+        Some(match (props.type_.as_deref(), name) {
+            (Some("integer"), "int32") => Self::Int32,
+            (Some("integer"), "int64") => Self::Int64,
+            (Some("string"), "date-time") => Self::DateTime,
+            (Some("string"), "duration") => Self::Duration,
+            (Some("string"), "ipv4") => Self::Ipv4,
+            (Some("string"), "ipv6") => Self::Ipv6,
+            (Some("string"), "cidr") => Self::Cidr,
+            (Some("string"), "uuid") => Self::Uuid,
+            (Some("string"), "byte") => Self::Byte,
             _ => return None,
         })
     }
@@ -43,9 +40,6 @@ impl Format {
         match self {
             Self::Int32 => "int32",
             Self::Int64 => "int64",
-            Self::Uint16 => "uint16",
-            Self::Uint32 => "uint32",
-            Self::Uint64 => "uint64",
             Self::DateTime => "date-time",
             Self::Duration => "duration",
             Self::Ipv4 => "ipv4",
@@ -56,30 +50,20 @@ impl Format {
         }
     }
 
-    /// Whether a value has this format; values of other types have every format.
-    pub(super) fn fits(self, value: &Value) -> bool {
-        match value {
-            Value::Number(number) => self.fits_number(number),
-            Value::String(text) => self.fits_text(text),
+    /// Whether a number is in its range; formats of texts have none.
+    pub(super) fn holds(self, number: &Number) -> bool {
+        let n = number.as_i64();
+        match self {
+            Self::Int32 => n.is_some_and(|n| i32::try_from(n).is_ok()),
+            Self::Int64 => n.is_some(),
             _ => true,
         }
     }
 
-    fn fits_number(self, number: &Number) -> bool {
-        let (signed, unsigned) = (number.as_i64(), number.as_u64());
+    /// Whether a text has this format; formats of numbers have nothing to say.
+    pub(super) fn fits(self, text: &str) -> bool {
         match self {
-            Self::Int32 => signed.is_some_and(|n| i32::try_from(n).is_ok()),
-            Self::Int64 => signed.is_some(),
-            Self::Uint16 => unsigned.is_some_and(|n| u16::try_from(n).is_ok()),
-            Self::Uint32 => unsigned.is_some_and(|n| u32::try_from(n).is_ok()),
-            Self::Uint64 => unsigned.is_some(),
-            _ => true,
-        }
-    }
-
-    fn fits_text(self, text: &str) -> bool {
-        match self {
-            Self::Int32 | Self::Int64 | Self::Uint16 | Self::Uint32 | Self::Uint64 => true,
+            Self::Int32 | Self::Int64 => true,
             Self::DateTime => text.parse::<jiff::Timestamp>().is_ok(),
             Self::Duration => is_duration(text),
             Self::Ipv4 => text.parse::<Ipv4Addr>().is_ok(),
@@ -142,43 +126,47 @@ fn is_base64(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    fn parsed(kind: &str, name: &str) -> Option<Format> {
+        Format::parse(&JSONSchemaProps {
+            type_: Some(kind.to_owned()),
+            format: Some(name.to_owned()),
+            ..JSONSchemaProps::default()
+        })
+    }
 
     #[test]
     fn formats_are_checked() {
         let cases = [
-            ("int32", json!(2_147_483_647), json!(2_147_483_648_i64)),
-            (
-                "int64",
-                json!(9_223_372_036_854_775_807_i64),
-                json!(9_223_372_036_854_775_808_u64),
-            ),
-            ("uint16", json!(65_535), json!(65_536)),
-            ("uint32", json!(4_294_967_295_u32), json!(4_294_967_296_i64)),
-            ("uint64", json!(u64::MAX), json!(-1)),
-            (
-                "date-time",
-                json!("2026-11-21T10:00:00Z"),
-                json!("yesterday"),
-            ),
-            ("duration", json!("1h30m0.5s"), json!("1 hour")),
-            ("ipv4", json!("192.0.2.1"), json!("192.0.2")),
-            ("ipv6", json!("2001:db8::1"), json!("192.0.2.1")),
-            ("cidr", json!("2001:db8::/32"), json!("192.0.2.0/33")),
-            (
-                "uuid",
-                json!("12345678-1234-1234-1234-123456789abc"),
-                json!("1234"),
-            ),
-            ("byte", json!("aGk="), json!("a==")),
+            ("date-time", "2026-11-21T10:00:00Z", "yesterday"),
+            ("duration", "1h30m0.5s", "1 hour"),
+            ("ipv4", "192.0.2.1", "192.0.2"),
+            ("ipv6", "2001:db8::1", "192.0.2.1"),
+            ("cidr", "2001:db8::/32", "192.0.2.0/33"),
+            ("uuid", "12345678-1234-1234-1234-123456789abc", "1234"),
+            ("byte", "aGk=", "a=="),
         ];
         for (name, good, bad) in cases {
-            let format = Format::parse(name).expect(name);
+            let format = parsed("string", name).expect(name);
             assert_eq!(format.name(), name);
-            assert!(format.fits(&good), "{name} {good}");
-            assert!(!format.fits(&bad), "{name} {bad}");
+            assert!(format.fits(good), "{name} {good}");
+            assert!(!format.fits(bad), "{name} {bad}");
+        }
+        let format = parsed("integer", "int32").expect("a format");
+        assert!(format.holds(&2_147_483_647.into()));
+        assert!(!format.holds(&2_147_483_648_i64.into()));
+    }
+
+    #[test]
+    fn a_format_of_another_type_and_one_that_kubernetes_does_not_know_are_remarks() {
+        for (kind, name) in [
+            ("integer", "uint16"),
+            ("integer", "ipv6"),
+            ("string", "int32"),
+            ("object", "byte"),
+        ] {
+            assert_eq!(parsed(kind, name), None, "{kind} {name}");
         }
     }
 }

@@ -13,7 +13,7 @@ use kube::core::cel::cel::{self, Context, ExecutionError};
 use serde_json::Value;
 
 use crate::expression::{self, Budget, Program, Spent};
-use crate::failure::Cause;
+use crate::failure::{Cause, shown};
 use crate::schema::prune::join;
 use crate::schema::values;
 use crate::schema::{Kind, List, PROBLEMS_MAX, Schema};
@@ -254,13 +254,13 @@ fn broken(rule: &Rule, value: &Value, path: &str, message: &str) -> Cause {
         None => path.to_owned(),
     };
     // What has parts is not shown.
-    let shown = !matches!(value, Value::Object(_) | Value::Array(_));
-    match (rule.reason.as_deref(), shown) {
+    let is_single = !value.is_object() && !value.is_array();
+    match (rule.reason.as_deref(), is_single) {
         (Some("FieldValueRequired"), _) => Cause::required(field, message),
         (Some("FieldValueForbidden"), _) => Cause::forbidden(field, message),
-        (Some("FieldValueDuplicate"), shown) => {
-            let message = match shown {
-                true => format!("Duplicate value: {value}"),
+        (Some("FieldValueDuplicate"), _) => {
+            let message = match is_single {
+                true => format!("Duplicate value: {}", shown(value)),
                 false => "Duplicate value".to_owned(),
             };
             Cause::new("FieldValueDuplicate", field, message)

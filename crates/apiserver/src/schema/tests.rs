@@ -21,7 +21,7 @@ fn object(spec: Value) -> Value {
 
 fn problems(schema: &Schema, spec: Value) -> Vec<String> {
     schema
-        .problems(&object(spec), None)
+        .problems(&object(spec), None, false)
         .iter()
         .map(ToString::to_string)
         .collect()
@@ -95,66 +95,80 @@ fn values_are_checked_with_the_words_of_kubernetes() {
         }}),
     );
     let cases = [
-        (json!({}), "spec.name: Required value"),
+        (json!({}), &["spec.name: Required value"][..]),
         (
             json!({"name": "a"}),
-            "spec.name: Invalid value: \"a\": spec.name in body should be at least 2 chars long",
+            &["spec.name: Invalid value: \"a\": spec.name in body should be at least 2 chars long"],
         ),
         (
             json!({"name": "abcde"}),
-            "spec.name: Too long: may not be more than 4 bytes",
+            &["spec.name: Too long: may not be more than 4 bytes"],
         ),
         (
             json!({"name": "AB"}),
-            "spec.name: Invalid value: \"AB\": spec.name in body should match '^[a-z]+$'",
+            &["spec.name: Invalid value: \"AB\": spec.name in body should match '^[a-z]+$'"],
         ),
         (
             json!({"name": 5}),
-            "spec.name: Invalid value: \"integer\": spec.name in body must be of type string: \"integer\"",
+            &[
+                "spec.name: Invalid value: \"integer\": spec.name in body must be of type string: \"integer\"",
+            ],
         ),
         (
             json!({"name": "ab", "size": 0}),
-            "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1",
+            &[
+                "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1",
+            ],
         ),
         (
             json!({"name": "ab", "size": 10}),
-            "spec.size: Invalid value: 10: spec.size in body should be less than or equal to 9",
+            &["spec.size: Invalid value: 10: spec.size in body should be less than or equal to 9"],
         ),
         (
             json!({"name": "ab", "size": 1.5}),
-            "spec.size: Invalid value: \"number\": spec.size in body must be of type integer: \"number\"",
+            &[
+                "spec.size: Invalid value: \"number\": spec.size in body must be of type integer: \"number\"",
+                "<nil>: Invalid value: \"\": Checked value must be of type integer (default format) in spec.size",
+            ],
         ),
         (
             json!({"name": "ab", "mode": "c"}),
-            "spec.mode: Unsupported value: \"c\": supported values: \"a\", \"b\"",
+            &["spec.mode: Unsupported value: \"c\": supported values: \"a\", \"b\""],
         ),
         (
             json!({"name": "ab", "port": true}),
-            "spec.port: Invalid value: \"boolean\": spec.port in body must be of type integer,string: \"boolean\"",
+            &[
+                "spec.port: Invalid value: \"boolean\": spec.port in body must be of type integer,string: \"boolean\"",
+            ],
         ),
         (
             json!({"name": "ab", "tags": ["a", "b", "c"]}),
-            "spec.tags: Too many: 3: must have at most 2 items",
+            &["spec.tags: Too many: 3: must have at most 2 items"],
         ),
         (
             json!({"name": "ab", "tags": ["a", "a"]}),
-            "spec.tags[1]: Duplicate value: \"a\"",
+            &["spec.tags[1]: Duplicate value: \"a\""],
         ),
         (
             json!({"name": "ab", "ports": [{"n": "x"}, {"n": "x"}]}),
-            "spec.ports[1]: Duplicate value: {\"n\":\"x\"}",
+            &["spec.ports[1]: Duplicate value: {\"n\":\"x\"}"],
         ),
         (
             json!({"name": "ab", "one": {}}),
-            "spec.one: Invalid value: \"\": \"spec.one\" must validate one and only one schema (oneOf). Found none valid",
+            &[
+                "<nil>: Invalid value: \"\": \"spec.one\" must validate one and only one schema (oneOf). Found none valid",
+                "spec.one.x: Required value",
+            ],
         ),
         (
             json!({"name": "ab", "at": "now"}),
-            "spec.at: Invalid value: \"now\": spec.at in body must be of type date-time: \"now\"",
+            &[
+                "spec.at: Invalid value: \"now\": spec.at in body must be of type date-time: \"now\"",
+            ],
         ),
     ];
     for (spec, expected) in cases {
-        assert_eq!(problems(&schema, spec), [expected]);
+        assert_eq!(problems(&schema, spec), expected);
     }
     let good = json!({
         "name": "ab", "size": 9, "mode": "b", "port": "http", "tags": ["a", "b"], "ports": [{"n": "x"}, {"n": "y"}],
@@ -186,7 +200,7 @@ fn rules_see_themselves_and_their_past() {
     }));
     let check = |spec: Value, old: Option<&Value>| -> Vec<String> {
         schema
-            .problems(&object(spec), old)
+            .problems(&object(spec), old, false)
             .iter()
             .map(ToString::to_string)
             .collect()
@@ -212,6 +226,63 @@ fn rules_see_themselves_and_their_past() {
         check(swapped, Some(&old)),
         ["spec.ports[1].p: Forbidden: ports only grow"]
     );
+}
+
+#[test]
+fn what_a_rule_cannot_decide_is_said_of_its_own_place() {
+    let schema = schema(json!({"type": "object",
+        "x-kubernetes-validations": [{"rule": "self.list[0] > 0", "fieldPath": ".list"}],
+        "properties": {"list": {"type": "array", "items": {"type": "integer"}}},
+    }));
+    let told = problems(&schema, json!({"list": [0]}));
+    assert!(
+        told[0].starts_with("spec.list: Invalid value: failed rule"),
+        "{told:?}"
+    );
+    let told = problems(&schema, json!({"list": []}));
+    assert!(
+        told[0].starts_with("spec: Invalid value: \"object\": "),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn rules_wait_until_values_have_types_and_sizes() {
+    let schema = schema(json!({"type": "object", "required": ["a"],
+        "x-kubernetes-validations": [{"rule": "self.a == 'x'", "message": "not x"}],
+        "properties": {"a": {"type": "string", "pattern": "^[a-z]$"}},
+    }));
+    let pattern = "spec.a: Invalid value: \"Y\": spec.a in body should match '^[a-z]$'";
+    assert_eq!(
+        problems(&schema, json!({"a": "Y"})),
+        [pattern, "spec: Invalid value: not x"]
+    );
+    let told = problems(&schema, json!({}));
+    assert_eq!(told[0], "spec.a: Required value");
+    assert!(
+        told[1].starts_with("<nil>: Invalid value: null: some validation rules were not checked"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_status_that_is_written_by_itself_is_named_but_not_in_texts() {
+    let props = json!({"type": "object", "properties": {"status": {"type": "object", "required": ["b"],
+        "properties": {"a": {"type": "integer"}}}}});
+    let props: JSONSchemaProps = serde_json::from_value(props).expect("a schema");
+    let schema = Schema::parse(&props).expect("a structural schema");
+    let status = json!({"status": {"a": 1.5}});
+    let told = |apart| {
+        let causes = schema.problems(&status, None, apart);
+        causes.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let apart = [
+        "status.a: Invalid value: \"number\": a in body must be of type integer: \"number\"",
+        "status: Invalid value: \"\": Checked value must be of type integer (default format) in a",
+        "status.b: Required value",
+    ];
+    assert_eq!(told(true), apart);
+    assert!(told(false)[0].contains(": status.a in body must be"));
 }
 
 #[test]

@@ -125,7 +125,9 @@ async fn writes_are_checked() {
         (422, &json!("Invalid"))
     );
     let message = "Widget.example.com \"b\" is invalid: [spec.host: Too long: may not be more than 8 bytes, \
-        spec.size: Invalid value: -1: spec.size in body should be greater than or equal to 0]";
+        spec.size: Invalid value: -1: spec.size in body should be greater than or equal to 0, \
+        <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the \
+        existing errors to complete validation]";
     assert_eq!(invalid.body["message"], message);
     assert_eq!(invalid.body["details"]["causes"][1]["field"], "spec.size");
     let moved = api

@@ -122,7 +122,8 @@ async fn names_and_versions_are_refused_alike() {
         ),
         (
             "/spec/versions/0/selectableFields",
-            json!([{"jsonPath": ".metadata.name"}]),
+            json!([{"jsonPath": ".metadata.name"}, {"jsonPath": "spec.host"}, {"jsonPath": "['spec']"}, {"jsonPath": "."},
+                {"jsonPath": ".spec.none"}, {"jsonPath": ".kind"}]),
         ),
         ("/spec/conversion", json!({"strategy": "Magic"})),
         ("/spec/conversion", json!({"strategy": "Webhook"})),

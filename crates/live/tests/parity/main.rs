@@ -10,6 +10,7 @@ mod definitions;
 mod documents;
 #[path = "../../../apiserver/tests/protocol/hook.rs"]
 mod hook;
+mod kinds;
 mod kubernetes;
 mod pair;
 mod protobuf;

@@ -1,5 +1,6 @@
 //! Both servers, and one request to both.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use apiserver::Server;
@@ -153,6 +154,13 @@ impl Pair {
         self.note(step, real, ours);
     }
 
+    /// Sends a request to both and notes what differs in what a program reads of their refusals: the code, the reason, and
+    /// the reason and field of each cause.
+    pub async fn compare_causes(&self, step: &Step<'_>) {
+        let (real, ours) = (ask(&self.real, step).await, ask(&self.ours, step).await);
+        self.note(step, of_causes(real), of_causes(ours));
+    }
+
     /// Sends a request to both, whatever they answer.
     pub async fn both(&self, method: &str, path: &str, body: &Value) {
         let step = Step {
@@ -235,6 +243,19 @@ impl Pair {
             differences.join("\n\n")
         );
     }
+}
+
+/// An answer without texts, and without the object that it shows.
+fn of_causes((code, said): (u16, Value)) -> (u16, Value) {
+    if said["kind"] != "Status" {
+        return (code, Value::Null);
+    }
+    let causes = said.pointer("/details/causes").and_then(Value::as_array);
+    let causes = causes.into_iter().flatten();
+    let causes: BTreeSet<String> = causes
+        .map(|cause| format!("{} {}", cause["reason"], cause["field"]))
+        .collect();
+    (code, json!({"reason": said["reason"], "causes": causes}))
 }
 
 /// The code and the document of an answer; 0 if there is none.

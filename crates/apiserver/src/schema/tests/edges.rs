@@ -175,7 +175,7 @@ fn fitting(schema: &Schema, path: &str) -> Value {
         json!("CAP_KILL"),
     ];
     let mut values = values.into_iter();
-    let found = values.find(|value| schema.problems(value, None).is_empty());
+    let found = values.find(|value| schema.problems(value, None, false).is_empty());
     found.unwrap_or_else(|| panic!("no value fits {path}"))
 }
 
@@ -216,7 +216,7 @@ fn check_edges(schema: &Schema, edges: &[Value], read: impl Fn(&Value)) {
     for edge in edges {
         let mut edge = edge.clone();
         schema.fill(&mut edge);
-        if schema.problems(&edge, None).is_empty() {
+        if schema.problems(&edge, None, false).is_empty() {
             read(&edge);
         }
     }
