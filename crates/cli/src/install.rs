@@ -82,6 +82,7 @@ async fn install_on(out: Out<'_>, client: &Client, dry_run: bool) -> anyhow::Res
     for definition in documents.iter().filter(|it| is_definition(it)) {
         installer.until_served(definition).await?;
     }
+    until_listed(client).await?;
     writeln!(out, "all definitions are served")?;
     Ok(())
 }
@@ -112,16 +113,41 @@ pub async fn check_server(client: &Client) -> anyhow::Result<()> {
 /// # Errors
 /// If it does not answer.
 pub async fn missing(client: &Client) -> anyhow::Result<Vec<String>> {
+    unlisted(client, &plurals()).await
+}
+
+/// The names of all kinds.
+fn plurals() -> Vec<String> {
+    let all = api::crds().into_iter();
+    all.map(|it| it.spec.names.plural).collect()
+}
+
+async fn unlisted(client: &Client, plurals: &[String]) -> anyhow::Result<Vec<String>> {
     let group_version = format!("{}/{}", api::GROUP, api::VERSION);
     let served = match client.list_api_group_resources(&group_version).await {
         Ok(list) => list.resources,
         Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    let lacks = |plural: &String| !served.iter().any(|it| it.name == *plural);
-    let plurals = api::crds().into_iter().map(|it| it.spec.names.plural);
-    let missing = plurals.filter(lacks);
+    let lacks = |plural: &&String| !served.iter().any(|it| it.name == **plural);
+    let missing = plurals.iter().filter(lacks);
     Ok(missing.map(|it| format!("{it}.{}", api::GROUP)).collect())
+}
+
+/// Waits until the server lists all kinds, as who looks for them asks: it does so only a moment after it serves them.
+async fn until_listed(client: &Client) -> anyhow::Result<()> {
+    let (begun, plurals) = (Instant::now(), plurals());
+    loop {
+        let missing = unlisted(client, &plurals).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if begun.elapsed() > ESTABLISHED {
+            let (missing, seconds) = (missing.join(", "), ESTABLISHED.as_secs());
+            bail!("the server does not list {missing} after {seconds} s");
+        }
+        sleep(LOOK).await;
+    }
 }
 
 /// All that is installed, in the order in which it is.
@@ -286,7 +312,48 @@ fn condition<'a>(object: &'a DynamicObject, type_: &str) -> (&'a str, &'a str) {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::{Request, Response};
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+    use kube::client::Body;
+    use tower::service_fn;
+
     use super::*;
+
+    /// A server that lists one kind more each time it is asked, `most` in the end.
+    fn slow_server(most: usize) -> Client {
+        let kind = |it: &CustomResourceDefinition| {
+            let names = &it.spec.names;
+            json!({"name": names.plural, "kind": names.kind, "singularName": "", "namespaced": true, "verbs": ["get"]})
+        };
+        let all: Arc<[Value]> = api::crds().iter().map(kind).collect();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let answer = move |_: Request<Body>| {
+            let n = asked.fetch_add(1, Ordering::Relaxed).min(most);
+            let listed = &all[..n];
+            let list = json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "groma.dev/v1alpha1", "resources": listed});
+            let answer = Response::new(Body::from(list.to_string().into_bytes()));
+            async move { Ok::<_, Infallible>(answer) }
+        };
+        Client::new(service_fn(answer), "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_done_when_the_server_lists_all_kinds() {
+        let n_all = api::crds().len();
+        let client = slow_server(n_all);
+        until_listed(&client).await.expect("they come");
+        assert_eq!(missing(&client).await.expect("it answers"), [""; 0]);
+        let error = until_listed(&slow_server(n_all - 1)).await;
+        let error = error.expect_err("one never comes").to_string();
+        assert_eq!(
+            error,
+            "the server does not list workloads.groma.dev after 60 s"
+        );
+    }
 
     #[test]
     fn the_namespace_comes_first_and_definitions_before_what_names_them() {

@@ -80,6 +80,9 @@ async fn a_cluster_is_prepared_once_and_the_same_again_changes_nothing() {
     let first = versions(&home.admin).await;
     assert_eq!(told(&said, " created").len(), first.len(), "{said}");
     assert_eq!(tried, first.len());
+    // Who comes now finds all: no process of controllers has to be started twice.
+    let missing = cli::install::missing(&home.admin).await;
+    assert_eq!(missing.expect("it answers"), [""; 0]);
     assert!(first.contains_key(&format!("customresourcedefinition/{HOSTS}")));
 
     let said = home.groma(None, &["install"]).expect("again");
