@@ -126,6 +126,11 @@ impl Faults {
         self.state().n_writes
     }
 
+    /// How many calls there were so far.
+    pub fn n_calls(&self) -> usize {
+        self.state().trace.len()
+    }
+
     /// All calls in order.
     pub fn trace(&self) -> Vec<String> {
         self.state().trace.clone()

@@ -28,6 +28,7 @@ mod life;
 mod sample;
 mod service;
 mod users;
+mod watches;
 
 use std::time::Duration;
 

@@ -1,9 +1,11 @@
 //! One life of a case on a real cluster, in real time, with a seeded sample of faults in it.
 //!
 //! The same reconcilers, the same users: create, settle, stay quiet, edit, settle, delete, be gone. Calls are refused or
-//! done without an answer, processes are killed and started anew, and another writer touches every object, one fault
-//! after the other. What needs the whole history of the server (who went before whom, what was said too early), or to
-//! take it away, is left to the lives in memory; two lives here are never the same.
+//! done without an answer, processes are killed and started anew, another writer touches every object, with the watches
+//! open or all closed at that moment, and watches end and find their past forgotten, one fault after the other. All
+//! watches lag, so that writes meet the real server's 409. What needs the whole history of the server (who went before
+//! whom, what was said too early), or ends the life early, is left to the lives in memory; two lives here are never the
+//! same.
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -13,7 +15,8 @@ use std::time::Duration;
 
 use adapter::faults::{Faults, Mode, Tripped, World};
 use futures::future::{FutureExt, join_all};
-use http::Request;
+use http::{Request, Response};
+use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, Patch, PatchParams, TypeMeta};
@@ -28,6 +31,7 @@ use super::check::{Watcher, last, not_ready};
 use super::ground::{label, text};
 use super::service::{Call, no_answer};
 use super::users::{Users, keeps_touch};
+use super::watches::{Passed, Watches};
 use super::{Case, Proof, sample};
 use crate::clock::Clock;
 use crate::run::Runtime;
@@ -45,8 +49,14 @@ const QUIET: Duration = Duration::from_secs(2);
 const GAP_MAX: usize = 12;
 /// So many faults of either side are in a life.
 const FAULTS_MAX: usize = 8;
-/// What can go wrong on either side; nobody here can make a cluster forget its history.
-const API_MODES: [Mode; 4] = [Mode::Refused, Mode::Lost, Mode::Killed, Mode::Touched];
+/// What can go wrong on either side.
+const API_MODES: [Mode; 5] = [
+    Mode::Refused,
+    Mode::Lost,
+    Mode::Killed,
+    Mode::Compacted,
+    Mode::Touched,
+];
 const WORLD_MODES: [Mode; 3] = [Mode::Refused, Mode::Lost, Mode::Killed];
 
 struct Life<'a, W> {
@@ -58,6 +68,7 @@ struct Life<'a, W> {
     running: Vec<Task<()>>,
     stats: Vec<Arc<Stats>>,
     watchers: Vec<Watcher>,
+    watches: Watches,
     /// The uids of what another writer touched.
     touched: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -89,7 +100,8 @@ pub(super) async fn live<W: World>(case: &Case<W>, kubeconfig: &Path) -> Result<
         n_passes: life.sum(|stats| &stats.n_passes),
         n_conflicts: life.sum(|stats| &stats.n_conflicts),
     };
-    println!("laws: {n_faults:?} faults, {proof:?}");
+    let n_told = life.watches.n_told();
+    println!("laws: {n_faults:?} faults, {n_told} watches listed again, {proof:?}");
     Ok(proof)
 }
 
@@ -152,6 +164,7 @@ impl<'a, W: World> Life<'a, W> {
             running: Vec::new(),
             stats: Vec::new(),
             watchers: Vec::new(),
+            watches: Watches::default(),
             touched: Arc::default(),
         };
         life.clear().await;
@@ -179,6 +192,12 @@ impl<'a, W: World> Life<'a, W> {
             self.users.delete(object).await;
         }
         self.gone().await?;
+        let stubborn = self.watches.stubborn(&self.faults.trace());
+        if !stubborn.is_empty() {
+            return Err(format!(
+                "law 4: the past of {stubborn:?} is forgotten, yet they do not list again"
+            ));
+        }
         match self.sum(|stats| &stats.n_panics) {
             0 => Ok(()),
             _ => Err("law 1: a pass panicked".into()),
@@ -187,7 +206,14 @@ impl<'a, W: World> Life<'a, W> {
 
     fn start(&mut self, process: usize) -> Task<()> {
         let process = &self.case.processes[process];
-        let client = client(process.name, self.users.client.clone(), self.faults.clone());
+        let way = Way {
+            process: process.name,
+            cluster: self.users.client.clone(),
+            faults: self.faults.clone(),
+            watches: self.watches.clone(),
+            lag: self.case.lag,
+        };
+        let client = way.client();
         let runtime = (process.build)(Runtime::new(client, Clock::system()), &self.world);
         self.stats.push(runtime.stats());
         for watcher in runtime.conditions() {
@@ -232,18 +258,22 @@ impl<'a, W: World> Life<'a, W> {
         sleep(STEP).await;
     }
 
-    fn arm(&self, side: usize, at: usize, mode: Mode) {
+    fn arm(&mut self, side: usize, at: usize, mode: Mode) {
         let (users, touched) = (self.users.clone(), self.touched.clone());
+        let watches = self.watches.clone();
+        // Half of the times nobody hears of the other writer before he looks again.
+        let unheard = sample::below(&mut self.sides[side].state, 2) == 0;
         let hook = move || {
             async move {
-                if mode != Mode::Touched {
-                    return;
-                }
-                for object in objects(&users).await {
-                    if users.touch(&object).await {
-                        let uid = text(&object, "/metadata/uid").to_owned();
-                        touched.lock().expect("nothing panics under it").insert(uid);
+                match mode {
+                    Mode::Compacted => watches.forget(),
+                    Mode::Touched => {
+                        if unheard {
+                            watches.close();
+                        }
+                        touch(&users, &touched).await;
                     }
+                    Mode::Refused | Mode::Lost | Mode::Killed | Mode::Deleted => {}
                 }
             }
             .boxed()
@@ -379,6 +409,16 @@ impl Side {
     }
 }
 
+/// Another writer puts his mark on every object; the uids of those that took it.
+async fn touch(users: &Users, touched: &Mutex<BTreeSet<String>>) {
+    for object in objects(users).await {
+        if users.touch(&object).await {
+            let uid = text(&object, "/metadata/uid").to_owned();
+            touched.lock().expect("nothing panics under it").insert(uid);
+        }
+    }
+}
+
 /// All objects of the case's kinds; of built-in ones those where cases have theirs.
 async fn objects(users: &Users) -> Vec<Value> {
     let lists = users.kinds.values().map(|served| async {
@@ -402,19 +442,42 @@ async fn objects(users: &Users) -> Vec<Value> {
         .collect()
 }
 
-/// The client of a process under proof: each request is counted and can fail.
-fn client(process: &'static str, cluster: Client, faults: Arc<Faults>) -> Client {
-    let service = service_fn(move |request: Request<Body>| {
-        let (cluster, faults) = (cluster.clone(), faults.clone());
-        async move {
-            let call = Call::of(&request);
-            let what = format!("{process} {} {}", call.method, request.uri().path());
-            let answer = faults.call(what, call.effect, cluster.send(request)).await;
-            match answer {
-                Ok(answer) => answer,
-                Err(Tripped) => Ok(no_answer(|text| Body::from(text.into_bytes()))),
-            }
+/// How a process under proof reaches the cluster: each request is counted and can fail, and each watch lags.
+struct Way {
+    process: &'static str,
+    cluster: Client,
+    faults: Arc<Faults>,
+    watches: Watches,
+    lag: fn(&str) -> Duration,
+}
+
+impl Way {
+    fn client(self) -> Client {
+        let way = Arc::new(self);
+        let service = service_fn(move |request: Request<Body>| {
+            let way = way.clone();
+            async move { way.answer(request).await }
+        });
+        Client::new(service, "default")
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Result<Response<Passed>, kube::Error> {
+        let call = Call::of(&request);
+        let what = format!("{} {} {}", self.process, call.method, request.uri().path());
+        let act = async {
+            let Some(plural) = &call.watched else {
+                let answer = self.cluster.send(request).await?;
+                return Ok(answer.map(BodyExt::boxed_unsync));
+            };
+            let request = self.watches.sent(&what, self.faults.n_calls(), request);
+            let answer = self.cluster.send(request).await?;
+            Ok(self.watches.answered(answer, (self.lag)(plural)))
+        };
+        match self.faults.call(&what, call.effect, act).await {
+            Ok(answer) => answer,
+            Err(Tripped) => Ok(no_answer(|text| {
+                Body::from(text.into_bytes()).boxed_unsync()
+            })),
         }
-    });
-    Client::new(service, "default")
+    }
 }

@@ -38,7 +38,7 @@ pub(super) struct Call {
     pub method: String,
     pub effect: Effect,
     /// The plural that is watched.
-    watched: Option<String>,
+    pub watched: Option<String>,
 }
 
 impl Call {
