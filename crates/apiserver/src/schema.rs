@@ -226,7 +226,7 @@ impl Schema {
             Additional::Unknown | Additional::Any => None,
         };
         let mut below = self.properties.values();
-        self.rules.is_some()
+        !self.rules.is_empty()
             || below.any(Self::is_ruled)
             || others.is_some_and(|it| it.is_ruled())
             || self.items.as_ref().is_some_and(|it| it.is_ruled())
