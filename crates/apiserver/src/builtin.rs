@@ -338,7 +338,10 @@ fn complete_policy(policy: &mut Value, _: Option<&Value>) {
 
 /// The definitions themselves.
 fn definitions() -> Resource {
-    let typed = typed::<CustomResourceDefinition>();
+    let typed = Typed {
+        read: definition::read,
+        ..typed::<CustomResourceDefinition>()
+    };
     let mut builtin = Builtin::core(
         definition::PLURAL,
         "CustomResourceDefinition",

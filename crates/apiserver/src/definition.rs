@@ -11,6 +11,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::builtin::typed;
 use crate::engine::{Engine, Outcome};
 use crate::failure::Failure;
 use crate::object::{Key, Object, finalizers, is_deleting, meta_mut, meta_text};
@@ -27,6 +28,8 @@ pub(crate) const CLEAN_UP: &str = "customresourcecleanup.apiextensions.k8s.io";
 /// Where definitions are kept.
 pub(crate) const GROUP: &str = "apiextensions.k8s.io";
 pub(crate) const PLURAL: &str = "customresourcedefinitions";
+/// What schemas say of numbers.
+pub(crate) const LIMITS: [&str; 3] = ["maximum", "minimum", "multipleOf"];
 
 /// Whether an object that is kept there is a definition.
 pub(crate) fn is_definition(key: &Key) -> bool {
@@ -55,6 +58,39 @@ pub(crate) fn resource(definition: &Value) -> Result<Resource, String> {
         read.spec.names = names;
     }
     Resource::from_crd(&read)
+}
+
+/// A definition as its type writes it.
+pub(crate) fn read(given: &Value) -> Result<Value, String> {
+    let mut written = (typed::<CustomResourceDefinition>().read)(given)?;
+    limit_by_whole_numbers(&mut written);
+    Ok(written)
+}
+
+/// Limits of values are floats, and whole ones are written without a point in Kubernetes: who applies `0` must find that
+/// it is there already.
+fn limit_by_whole_numbers(written: &mut Value) {
+    match written {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                if LIMITS.contains(&name.as_str()) {
+                    whole(field);
+                }
+                // There may be a property of that name.
+                limit_by_whole_numbers(field);
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(limit_by_whole_numbers),
+        _ => {}
+    }
+}
+
+/// Writes a whole number without a point; what is no number stays.
+pub(crate) fn whole(number: &mut Value) {
+    let float = number.as_f64().filter(|float| float.fract() == 0.0);
+    if let Some(Ok(whole)) = float.map(|float| format!("{float:.0}").parse::<i64>()) {
+        *number = whole.into();
+    }
 }
 
 /// Fills in what follows from the rest.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ use crate::priority::Priority;
 use crate::registry::Registry;
 use crate::request::{Subresource, Verb};
 use crate::resource::{Offered, Resource, Version};
+use crate::tag;
 
 /// The type of the aggregated form.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -54,20 +56,23 @@ pub(crate) fn answer(
     };
     let aggregated = parts.len() == 1 && wants_aggregated(headers);
     Some(document.ok_or_else(Failure::no_such_path).map(|document| {
-        let answer = body::json(200, body::text(&document, pretty));
-        typed(answer, aggregated)
+        let text = body::text(&document, pretty);
+        match aggregated {
+            true => tagged(headers, text.into()),
+            false => varying(body::json(200, text)),
+        }
     }))
 }
 
-fn typed(mut response: Response<Body>, aggregated: bool) -> Response<Body> {
+/// Clients that keep the aggregated form ask for it again and again.
+fn tagged(headers: &HeaderMap, text: Bytes) -> Response<Body> {
+    tag::answer(headers, &tag::hash(&text), (AGGREGATED, &text))
+}
+
+fn varying(mut response: Response<Body>) -> Response<Body> {
     response
         .headers_mut()
         .insert(header::VARY, HeaderValue::from_static("Accept"));
-    if aggregated {
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
-    }
     response
 }
 

@@ -58,6 +58,7 @@ mod server;
 mod state;
 pub mod store;
 mod table;
+mod tag;
 pub mod tls;
 mod watch;
 mod webhook;

@@ -15,18 +15,17 @@ mod v2;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::registry::Registry;
 use crate::resource::{Resource, Version};
+use crate::tag;
 
 /// Where the index is; documents are below it.
 const ROOT: &str = "/openapi/v3";
@@ -173,12 +172,7 @@ impl Documents {
 impl Document {
     fn of(value: &Value) -> Self {
         let json = Bytes::from(value.to_string());
-        let hash = Sha256::digest(&json)
-            .iter()
-            .fold(String::new(), |mut hash, byte| {
-                write!(hash, "{byte:02X}").expect("writing to a string cannot fail");
-                hash
-            });
+        let hash = tag::hash(&json);
         Self { hash, json }
     }
 
@@ -191,29 +185,13 @@ impl Document {
         &self,
         headers: &HeaderMap,
         forever: bool,
-        (media, bytes): (&'static str, &Bytes),
+        form: (&'static str, &Bytes),
     ) -> Response<Body> {
-        let tag = format!("\"{}\"", self.hash);
-        let kept = headers
-            .get_all(header::IF_NONE_MATCH)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
-        let is_kept = kept
-            .flat_map(|value| value.split(','))
-            .any(|kept| matches!(kept.trim(), "*") || kept.trim() == tag);
-        let mut response = match is_kept {
-            true => body::typed(304, media, Bytes::new()),
-            false => body::typed(200, media, bytes.clone()),
-        };
-        let tag = HeaderValue::try_from(tag).expect("a hash in quotes is a header value");
-        response.headers_mut().insert(header::ETAG, tag);
+        let mut response = tag::answer(headers, &self.hash, form);
         response.headers_mut().insert(
             header::CACHE_CONTROL,
             if forever { FOREVER } else { ASK_AGAIN },
         );
-        response
-            .headers_mut()
-            .insert(header::VARY, HeaderValue::from_static("Accept"));
         response
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::group_version_kind;
 use crate::builtin::lists::{self, LISTS, List, Merged, Owned};
+use crate::definition::{LIMITS, whole};
 use crate::resource::{Resource, Version};
 use crate::scale;
 
@@ -142,7 +143,7 @@ impl Schemas {
     /// Says what a part of a schema means without saying it: what objects within an object have, and what a whole number
     /// or text is.
     fn unfold(&mut self, schema: &mut Value) {
-        for limit in ["minimum", "maximum", "multipleOf"] {
+        for limit in LIMITS {
             if let Some(limit) = schema.get_mut(limit) {
                 whole(limit);
             }
@@ -230,14 +231,6 @@ fn name_selectable(schema: &mut Value, version: &Version) {
         let paths = version.selectable.iter();
         let paths = paths.map(|path| json!({"fieldPath": path}));
         schema[SELECTABLE] = paths.collect();
-    }
-}
-
-/// Writes a whole number without a point.
-fn whole(number: &mut Value) {
-    let float = number.as_f64().filter(|float| float.fract() == 0.0);
-    if let Some(Ok(whole)) = float.map(|float| format!("{float:.0}").parse::<i64>()) {
-        *number = whole.into();
     }
 }
 

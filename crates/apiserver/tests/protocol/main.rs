@@ -1,12 +1,15 @@
 //! The protocol as it goes over the wire: requests by method and path, answers by code and document.
 
 mod admission;
+mod answer;
 mod apply;
 mod conversion;
 mod definitions;
 mod hook;
 mod kubernetes;
 mod policy;
+mod recorded;
+mod replay;
 mod restart;
 mod reviews;
 mod scale;

@@ -4,6 +4,8 @@
 //! of refusals included.
 
 mod admission;
+#[path = "../../../apiserver/tests/protocol/answer.rs"]
+mod answer;
 mod apply;
 mod built_ins;
 mod definitions;
@@ -15,5 +17,8 @@ mod kubernetes;
 mod pair;
 mod protobuf;
 mod reading;
+#[path = "../../../apiserver/tests/protocol/recorded.rs"]
+mod recorded;
+mod replay;
 mod rules;
 mod scale;

@@ -143,6 +143,11 @@ impl Pair {
         self.until_step(&step, |code, _| code >= 400).await;
     }
 
+    /// The ways to the real server and to ours.
+    pub fn clients(&self) -> [&Client; 2] {
+        [&self.real, &self.ours]
+    }
+
     /// What both answer.
     pub async fn answers(&self, step: &Step<'_>) -> [(u16, Value); 2] {
         [ask(&self.real, step).await, ask(&self.ours, step).await]
