@@ -98,17 +98,23 @@ fn check_preconditions(
 ) -> Result<(), Failure> {
     let have = old.revision.to_string();
     let checks = [
-        ("UID", &wanted.uid, old.uid()),
-        ("ResourceVersion", &wanted.resource_version, have.as_str()),
+        ("UID", &wanted.uid, old.uid(), "deleted and then recreated"),
+        (
+            "ResourceVersion",
+            &wanted.resource_version,
+            &have,
+            "modified",
+        ),
     ];
-    for (what, wanted, have) in checks {
+    for (what, wanted, have, guess) in checks {
         if let Some(wanted) = wanted
             && wanted != have
         {
             let why = format!(
-                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}"
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({have}). \
+                The object might have been {guess}"
             );
-            return Err(Failure::conflict(resource, &old.key.name, &why));
+            return Err(Failure::precondition(resource, &old.key.name, &why));
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use crate::object::meta_text;
 use crate::options::DeleteOptions;
 use crate::ownership::Shape;
 use crate::patch::Patch;
-use crate::query::{self, FieldValidation, Query};
+use crate::query::{Fate, FieldValidation, Query};
 use crate::request::{Request, Verb};
 use crate::server::Server;
 use crate::write::Writing;
@@ -54,9 +54,13 @@ impl Server {
     /// # Errors
     /// As for a request.
     pub fn delete_with(&self, object: &Value, propagation: &str) -> Result<(), Failure> {
-        let propagation = query::propagation(propagation).map_err(Failure::bad_request)?;
+        let fate = Fate {
+            policy: Some(propagation.to_owned()),
+            orphans: None,
+        };
+        let propagation = fate.propagation();
         let options = DeleteOptions {
-            propagation: Some(propagation),
+            propagation: propagation.map_err(|cause| Failure::delete_options(&cause))?,
             ..DeleteOptions::default()
         };
         self.delete_as(object, &options)

@@ -22,6 +22,8 @@ pub struct Failure {
     pub message: String,
     /// What it is about, and the causes, as in `Status.details`.
     pub details: Map<String, Value>,
+    /// By which a list goes on that cannot go on as it was.
+    pub continue_token: Option<String>,
 }
 
 /// One thing that is wrong with one field.
@@ -48,6 +50,7 @@ impl Failure {
             reason: reason.into(),
             message: message.into(),
             details: Map::new(),
+            continue_token: None,
         }
     }
 
@@ -101,6 +104,12 @@ impl Failure {
         Self::options("ListOptions", cause)
     }
 
+    /// 422: how something is to be deleted breaks its rules.
+    #[must_use]
+    pub(crate) fn delete_options(cause: &Cause) -> Self {
+        Self::options("DeleteOptions", cause)
+    }
+
     fn options(kind: &str, cause: &Cause) -> Self {
         let message = format!("{kind}.meta.k8s.io \"\" is invalid: {cause}");
         let mut failure = Self::new(422, "Invalid", message);
@@ -145,6 +154,25 @@ impl Failure {
             .collect();
         failure.details.insert("causes".to_owned(), causes);
         failure
+    }
+
+    /// 409: what a deletion says of the object is not so.
+    #[must_use]
+    pub(crate) fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
+        let subject = resource.qualified_kind();
+        let message = format!("Operation cannot be fulfilled on {subject} {name:?}: {why}");
+        let mut failure = Self::about(409, "Conflict", message, resource, name);
+        let kind = resource.kind.clone().into();
+        failure.details.insert("kind".to_owned(), kind);
+        failure
+    }
+
+    /// 409: the name is taken by what is about to go.
+    #[must_use]
+    pub(crate) fn still_exists(resource: &Resource, name: &str) -> Self {
+        let failure = Self::already_exists(resource, name);
+        let message = format!("object is being deleted: {}", failure.message);
+        Self { message, ..failure }
     }
 
     /// 409: the version sent is not the current one.
@@ -250,6 +278,9 @@ impl Failure {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "code": self.code,
         });
+        if let Some(token) = &self.continue_token {
+            status["metadata"]["continue"] = token.as_str().into();
+        }
         if !self.reason.is_empty() {
             status["reason"] = self.reason.as_ref().into();
         }

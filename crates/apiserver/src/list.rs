@@ -2,7 +2,8 @@
 //!
 //! A page says at which revision the first page was read and after which object the next one starts. Later pages
 //! rebuild that snapshot from what is there now and the kept history, so no copy is held for a client that may
-//! never come back; when the history no longer reaches, the answer is 410 and the client starts again.
+//! never come back; when the history no longer reaches, the answer is 410, and the client starts again or goes on with what
+//! there is now.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,12 +24,22 @@ use crate::selection::{FieldSelector, LabelSelector, Selection};
 use crate::server::Server;
 use crate::state::State;
 
-/// Where a page starts: the revision of the snapshot, and the last object of the page before.
+/// Where a page starts.
 #[derive(Debug, PartialEq, Eq)]
 struct Continue {
-    revision: u64,
+    /// The revision of the snapshot; that of now if there is none any more.
+    revision: Option<u64>,
+    /// The last object of the page before.
     after: Place,
 }
+
+/// In a token: what there is now.
+const NOW: &str = "now";
+/// Why a list starts again, unless its client can do with what is no snapshot.
+const INCONSISTENT: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+    without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. \
+    Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted \
+    between the time the first chunk was returned and now may show up in the list.";
 
 pub(crate) async fn list(
     server: &Server,
@@ -52,7 +63,11 @@ pub(crate) fn page(
     refuse_future(&state, &request.query.resource_version)?;
     let revision = snapshot(&state, request, start.as_ref())?;
     let after = start.as_ref().map(|start| &start.after);
-    let later = changes_after(&state, &selection, revision)?;
+    let later = changes_after(&state, &selection, revision);
+    let later = later.map_err(|failure| match failure.code {
+        410 => forgotten(start.as_ref()),
+        _ => failure,
+    })?;
     let now = state.objects.select(&selection, after);
     drop(state);
     let mut objects = undone(now, &later, &selection, after);
@@ -118,13 +133,28 @@ pub(crate) fn refuse_future(state: &State, version: &str) -> Result<(), Failure>
 fn snapshot(state: &State, request: &Request, start: Option<&Continue>) -> Result<u64, Failure> {
     let query = &request.query;
     match (start, query.version_match) {
-        (Some(start), _) => Ok(start.revision),
+        (Some(start), _) => Ok(start.revision.unwrap_or(state.revision())),
         (None, Some(VersionMatch::Exact)) => query
             .resource_version
             .parse()
             .map_err(|_| Failure::bad_request("resourceVersion must be a number")),
         (None, _) => Ok(state.revision()),
     }
+}
+
+/// The snapshot cannot be made any more.
+fn forgotten(start: Option<&Continue>) -> Failure {
+    let Some(start) = start else {
+        let message = "The resourceVersion for the provided list is too old.";
+        return Failure::new(410, "Expired", message);
+    };
+    let go_on = Continue {
+        revision: None,
+        after: start.after.clone(),
+    };
+    let mut failure = Failure::new(410, "Expired", INCONSISTENT);
+    failure.continue_token = Some(go_on.token());
+    failure
 }
 
 /// What has changed since the snapshot.
@@ -185,7 +215,7 @@ fn cut(objects: &mut Vec<Arc<Object>>, limit: usize, revision: u64, count: bool)
     objects.truncate(limit);
     let last = objects.last().expect("the limit is not zero");
     metadata["continue"] = Continue {
-        revision,
+        revision: Some(revision),
         after: place(&last.key),
     }
     .token()
@@ -215,14 +245,19 @@ impl Continue {
     }
 
     fn token(&self) -> String {
-        format!("v1.{}.{}/{}", self.revision, self.after.0, self.after.1)
+        let revision = self.revision.map(|revision| revision.to_string());
+        let revision = revision.as_deref().unwrap_or(NOW);
+        format!("v1.{revision}.{}/{}", self.after.0, self.after.1)
     }
 
     fn parse(token: &str) -> Option<Self> {
         let (revision, after) = token.strip_prefix("v1.")?.split_once('.')?;
         let (namespace, name) = after.split_once('/')?;
         Some(Self {
-            revision: revision.parse().ok()?,
+            revision: match revision {
+                NOW => None,
+                revision => Some(revision.parse().ok()?),
+            },
             after: (namespace.to_owned(), name.to_owned()),
         })
     }

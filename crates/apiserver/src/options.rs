@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use crate::decode;
 use crate::deletion::Preconditions;
-use crate::failure::Failure;
-use crate::query::{ONE_PROPAGATION, Propagation, Query, orphan, propagation};
+use crate::failure::{Cause, Failure};
+use crate::query::{Fate, Propagation, Query, no_run};
 
 /// How an object is to go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,9 @@ pub(crate) struct DeleteOptions {
     pub(crate) preconditions: Preconditions,
     pub(crate) propagation: Option<Propagation>,
     pub(crate) dry_run: bool,
+    /// Whether the client is told by the code of the answer that something still holds the object: whoever says in the
+    /// older way that dependents go, too, expects that.
+    pub(crate) tells_rest: bool,
 }
 
 /// As it travels. What is unknown is refused as in a query: a misspelt `dryRun` would delete.
@@ -24,7 +27,9 @@ struct Given {
     kind: String,
     #[serde(rename = "apiVersion")]
     _api_version: String,
-    grace_period_seconds: Option<i64>,
+    // Objects here stop nothing themselves, so every grace period is honoured by deleting at once.
+    #[serde(rename = "gracePeriodSeconds")]
+    _grace_period_seconds: Option<i64>,
     preconditions: Option<GivenPreconditions>,
     propagation_policy: Option<String>,
     orphan_dependents: Option<bool>,
@@ -50,46 +55,52 @@ impl DeleteOptions {
                 })?
             }
         };
-        given.check().map_err(|why| {
-            Failure::new(422, "Invalid", format!("DeleteOptions is invalid: {why}"))
-        })?;
-        let in_body = given.propagation_policy.as_deref().map(propagation);
-        let in_body = in_body.and_then(Result::ok);
-        let in_body = in_body.or(given.orphan_dependents.map(orphan));
+        given.check_kind()?;
+        let in_body = given.fate();
+        let checked = in_body.propagation().and_then(|_| given.check_run());
+        checked.map_err(|cause| Failure::delete_options(&cause))?;
+        // The body counts where the query says nothing.
+        let fate = match query.fate.is_said() {
+            true => &query.fate,
+            false => &in_body,
+        };
+        let propagation = fate.propagation();
         let preconditions = given.preconditions.unwrap_or_default();
         Ok(Self {
             preconditions: Preconditions {
                 uid: preconditions.uid,
                 resource_version: preconditions.resource_version,
             },
-            propagation: query.propagation.or(in_body),
+            propagation: propagation.map_err(|cause| Failure::delete_options(&cause))?,
             dry_run: query.dry_run || given.dry_run.is_some_and(|list| !list.is_empty()),
+            tells_rest: fate.orphans == Some(false),
         })
     }
 }
 
 impl Given {
-    /// The rules of Kubernetes, and that nothing is asked that means nothing.
-    fn check(&self) -> Result<(), String> {
-        if !matches!(self.kind.as_str(), "" | "DeleteOptions") {
-            return Err(format!("kind: {:?} must be \"DeleteOptions\"", self.kind));
+    fn check_kind(&self) -> Result<(), Failure> {
+        match self.kind.as_str() {
+            "" | "DeleteOptions" => Ok(()),
+            kind => Err(Failure::bad_request(format!(
+                "the body is no DeleteOptions but a {kind}"
+            ))),
         }
-        if let Some(policy) = &self.propagation_policy {
-            propagation(policy).map_err(|why| format!("propagationPolicy: {policy:?} {why}"))?;
+    }
+
+    fn fate(&self) -> Fate {
+        Fate {
+            policy: self.propagation_policy.clone(),
+            orphans: self.orphan_dependents,
         }
-        if self.propagation_policy.is_some() && self.orphan_dependents.is_some() {
-            return Err(ONE_PROPAGATION.to_owned());
-        }
-        // Objects here stop nothing themselves, so every grace period is honoured by deleting at once.
-        if let Some(seconds) = self.grace_period_seconds.filter(|seconds| *seconds < 0) {
-            return Err(format!(
-                "gracePeriodSeconds: {seconds} must not be negative"
-            ));
-        }
-        let runs = self.dry_run.iter().flatten();
-        match runs.into_iter().find(|run| *run != "All") {
-            Some(run) => Err(format!("dryRun: {run:?} must be \"All\"")),
-            None => Ok(()),
+    }
+
+    fn check_run(&self) -> Result<(), Cause> {
+        let runs = self.dry_run.as_deref().unwrap_or_default();
+        let runs: Vec<&str> = runs.iter().map(String::as_str).collect();
+        match runs.iter().all(|run| *run == "All") {
+            true => Ok(()),
+            false => Err(no_run(&runs)),
         }
     }
 }
@@ -122,9 +133,9 @@ mod tests {
         let cases = [
             (json!({"dryrun": ["All"]}), 400),
             (json!({"preconditions": {"resourceVersoin": "1"}}), 400),
-            (json!({"kind": "ConfigMap"}), 422),
+            (json!({"kind": "ConfigMap"}), 400),
             (json!({"dryRun": ["all"]}), 422),
-            (json!({"gracePeriodSeconds": -1}), 422),
+            (json!({"gracePeriodSeconds": "soon"}), 400),
             (json!({"propagationPolicy": "Never"}), 422),
             (
                 json!({"propagationPolicy": "Orphan", "orphanDependents": true}),

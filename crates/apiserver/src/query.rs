@@ -8,16 +8,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::failure::{Cause, Failure};
 
 /// Longest query that is looked at, in bytes.
 const QUERY_BYTES_MAX: usize = 16 * 1024;
 /// Longest `fieldManager`.
 const FIELD_MANAGER_CHARS_MAX: usize = 128;
-
-/// Why a request that says twice what becomes of dependents is refused.
-pub(crate) const ONE_PROPAGATION: &str =
-    "orphanDependents and propagationPolicy cannot be both set";
 
 /// Parameters that every request may have. `timeout` is the client's own limit; answers come at once.
 const ANY: &[&str] = &["pretty", "timeout"];
@@ -83,7 +81,7 @@ pub struct Query {
     /// Take what others own; only when applying.
     pub force: Option<bool>,
     /// What becomes of dependents.
-    pub propagation: Option<Propagation>,
+    pub(crate) fate: Fate,
     /// How much of an object a row of a table carries.
     pub include_object: Option<IncludeObject>,
 }
@@ -107,6 +105,39 @@ pub enum FieldValidation {
     Warn,
     /// Refuse the object.
     Strict,
+}
+
+/// What a client says of the dependents of a deleted object, in one of two ways.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fate {
+    /// As given; checked when it is needed.
+    pub(crate) policy: Option<String>,
+    /// The older way.
+    pub(crate) orphans: Option<bool>,
+}
+
+impl Fate {
+    pub(crate) fn is_said(&self) -> bool {
+        self.policy.is_some() || self.orphans.is_some()
+    }
+
+    /// What it comes to.
+    pub(crate) fn propagation(&self) -> Result<Option<Propagation>, Cause> {
+        const FIELD: &str = "propagationPolicy";
+        match (self.policy.as_deref(), self.orphans) {
+            (Some(policy), Some(_)) => {
+                let why = "orphanDependents and deletionPropagation cannot be both set";
+                Err(Cause::invalid(FIELD, &policy.into(), why))
+            }
+            (Some(policy), None) => propagation(policy).map(Some).ok_or_else(|| {
+                let known = ["Foreground", "Background", "Orphan", "nil"];
+                Cause::unsupported(FIELD, &policy.into(), &known)
+            }),
+            (None, Some(true)) => Ok(Some(Propagation::Orphan)),
+            (None, Some(false)) => Ok(Some(Propagation::Background)),
+            (None, None) => Ok(None),
+        }
+    }
 }
 
 /// What becomes of the dependents of a deleted object.
@@ -162,12 +193,13 @@ impl Query {
                 let message = format!("query parameter {name:?} is given twice");
                 return Err(Failure::bad_request(message));
             }
-            let refuse =
-                |why| Failure::bad_request(format!("query parameter {name}={value}: {why}"));
+            let refuse = |why| match (&*name, allowed) {
+                ("dryRun", Allowed::Delete | Allowed::DeleteMany) => {
+                    Failure::delete_options(&no_run(&[&value]))
+                }
+                _ => Failure::bad_request(format!("query parameter {name}={value}: {why}")),
+            };
             query.set(&name, &value).map_err(refuse)?;
-        }
-        if seen.contains("propagationPolicy") && seen.contains("orphanDependents") {
-            return Err(Failure::bad_request(ONE_PROPAGATION));
         }
         query.check()?;
         Ok(query)
@@ -191,11 +223,11 @@ impl Query {
             "fieldManager" => self.field_manager = field_manager(value)?,
             "force" => self.force = Some(truth(value)?),
             "fieldValidation" => self.field_validation = field_validation(value)?,
-            "propagationPolicy" => self.propagation = Some(propagation(value)?),
-            "orphanDependents" => self.propagation = Some(orphan(truth(value)?)),
+            "propagationPolicy" => self.fate.policy = Some(value.to_owned()),
+            "orphanDependents" => self.fate.orphans = Some(truth(value)?),
             "includeObject" => self.include_object = Some(include_object(value)?),
             // Objects here stop nothing themselves, so every grace period is honoured by deleting at once.
-            "gracePeriodSeconds" => drop(number::<u64>(value)?),
+            "gracePeriodSeconds" => drop(whole::<i64>(value)?),
             // The document itself compares it.
             "timeout" | "hash" => {}
             other => unreachable!("{other} is in no list of allowed parameters"),
@@ -292,9 +324,13 @@ fn truth(value: &str) -> Result<bool, String> {
 }
 
 fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {
+    whole(value).map_err(|why| why + ", not negative")
+}
+
+fn whole<T: std::str::FromStr>(value: &str) -> Result<T, String> {
     value
         .parse()
-        .map_err(|_| "must be a whole number, not negative".to_owned())
+        .map_err(|_| "must be a whole number".to_owned())
 }
 
 fn version(value: &str) -> Result<String, String> {
@@ -344,21 +380,18 @@ fn field_validation(value: &str) -> Result<FieldValidation, String> {
     }
 }
 
-pub(crate) fn propagation(value: &str) -> Result<Propagation, String> {
+pub(crate) fn propagation(value: &str) -> Option<Propagation> {
     match value {
-        "Background" => Ok(Propagation::Background),
-        "Foreground" => Ok(Propagation::Foreground),
-        "Orphan" => Ok(Propagation::Orphan),
-        _ => Err("must be Background, Foreground or Orphan".to_owned()),
+        "Background" => Some(Propagation::Background),
+        "Foreground" => Some(Propagation::Foreground),
+        "Orphan" => Some(Propagation::Orphan),
+        _ => None,
     }
 }
 
-pub(crate) fn orphan(orphan: bool) -> Propagation {
-    if orphan {
-        Propagation::Orphan
-    } else {
-        Propagation::Background
-    }
+/// Why a deletion that asks for another dry run than that of everything is refused.
+pub(crate) fn no_run(asked: &[&str]) -> Cause {
+    Cause::unsupported("dryRun", &json!(asked), &["All"])
 }
 
 fn include_object(value: &str) -> Result<IncludeObject, String> {
@@ -407,10 +440,6 @@ mod tests {
             ("nonsense=1", Allowed::Other),
             ("hash=1", Allowed::Other),
             ("limit=1&limit=1", Allowed::List),
-            (
-                "orphanDependents=true&propagationPolicy=Orphan",
-                Allowed::Delete,
-            ),
             ("dryRun=All", Allowed::Get),
             ("force=true", Allowed::Write),
             ("force=perhaps", Allowed::Patch),
@@ -418,7 +447,8 @@ mod tests {
             ("fieldValidation=maybe", Allowed::Write),
             ("resourceVersion=abc", Allowed::List),
             ("limit=-1", Allowed::List),
-            ("propagationPolicy=Never", Allowed::Delete),
+            ("dryRun=some", Allowed::Delete),
+            ("gracePeriodSeconds=soon", Allowed::Delete),
             ("resourceVersion=1", Allowed::DeleteMany),
             ("watch=true", Allowed::DeleteMany),
             ("timeoutSeconds=1", Allowed::DeleteMany),

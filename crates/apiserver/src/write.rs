@@ -20,7 +20,7 @@ use crate::convert::{self, Known};
 use crate::deletion::is_finished;
 use crate::engine::{self, DECISIONS_MAX, Decided, Outcome};
 use crate::failure::{Cause, Failure};
-use crate::object::{Key, Object, meta_mut, meta_text};
+use crate::object::{Key, Object, is_deleting, meta_mut, meta_text};
 use crate::ownership::{self, Writer};
 use crate::patch::{self, Patch};
 use crate::query::FieldValidation;
@@ -233,8 +233,11 @@ impl<'a> Writing<'a> {
         };
         for _ in 0..DECISIONS_MAX {
             let seen = self.server.engine().latest(&key);
-            if seen.is_some() {
-                return Err(Failure::already_exists(resource, &key.name));
+            if let Some(seen) = seen {
+                return Err(match is_deleting(&seen.value) {
+                    true => Failure::still_exists(resource, &key.name),
+                    false => Failure::already_exists(resource, &key.name),
+                });
             }
             let (outcome, dry_run) = (Outcome::Set(value.clone()), self.request.query.dry_run);
             if let Some(decided) = self.take(&key, None, outcome, dry_run, admit)? {

@@ -43,7 +43,15 @@ impl ApiServer {
     /// # Errors
     /// Why there is none on this machine.
     pub fn start() -> Result<Self, Skip> {
-        Self::start_with(&["--unsafe-no-fsync"])
+        Self::start_with(&["--unsafe-no-fsync"], &[])
+    }
+
+    /// Starts one that forgets the past within seconds, where others do within minutes.
+    ///
+    /// # Errors
+    /// Why there is none on this machine.
+    pub fn start_forgetful() -> Result<Self, Skip> {
+        Self::start_with(&["--unsafe-no-fsync"], &["--etcd-compaction-interval=1s"])
     }
 
     /// Starts one that answers when a write is on the disk, as users run it: for comparing times.
@@ -51,10 +59,10 @@ impl ApiServer {
     /// # Errors
     /// Why there is none on this machine.
     pub fn start_durable() -> Result<Self, Skip> {
-        Self::start_with(&[])
+        Self::start_with(&[], &[])
     }
 
-    fn start_with(etcd_options: &[&str]) -> Result<Self, Skip> {
+    fn start_with(etcd_options: &[&str], server_options: &[&str]) -> Result<Self, Skip> {
         let (server, etcd) = tools::api_server()?;
         let folder = tempfile::tempdir().expect("a folder can be made");
         let mut this = Self {
@@ -63,10 +71,14 @@ impl ApiServer {
             folder,
         };
         let store = format!("http://127.0.0.1:{}", free_port());
-        let mut etcd_arguments = this.etcd_arguments(&store);
-        etcd_arguments.extend(etcd_options.iter().map(|&option| option.to_owned()));
-        this.run("etcd", &etcd, &etcd_arguments);
-        this.run("kube-apiserver", &server, &this.server_arguments(&store));
+        let with = |mut arguments: Vec<String>, options: &[&str]| {
+            arguments.extend(options.iter().map(|&option| option.to_owned()));
+            arguments
+        };
+        let arguments = with(this.etcd_arguments(&store), etcd_options);
+        this.run("etcd", &etcd, &arguments);
+        let arguments = with(this.server_arguments(&store), server_options);
+        this.run("kube-apiserver", &server, &arguments);
         Ok(this)
     }
 

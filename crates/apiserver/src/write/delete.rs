@@ -36,7 +36,12 @@ impl Writing<'_> {
             true => body::text(&self.deleted(&object), render.pretty).into(),
             false => render.object(&render.served(&[object]).await?[0]),
         };
-        let mut response = body::json(200, answer);
+        let code = if options.tells_rest && !gone {
+            202
+        } else {
+            200
+        };
+        let mut response = body::json(code, answer);
         warn(&mut response, &warnings);
         Ok(response)
     }

@@ -9,6 +9,7 @@ mod answer;
 mod apply;
 mod built_ins;
 mod definitions;
+mod deletion;
 mod documents;
 #[path = "../../../apiserver/tests/protocol/hook.rs"]
 mod hook;

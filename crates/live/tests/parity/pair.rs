@@ -10,19 +10,24 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::client::Body;
 use kube::config::AuthInfo;
 use kube::{Client, Config};
+use live::Skip;
 use live::kubernetes::{ApiServer, TOKEN};
 use serde_json::{Value, json};
 
 /// What is different by its nature; so are the order of managers, which follows from their times,
 /// and that of conflicts, which kube-apiserver gathers from a map.
-const HIDDEN: [&str; 6] = [
+const HIDDEN: [&str; 7] = [
     "continue",
     "creationTimestamp",
+    "deletionTimestamp",
     "lastTransitionTime",
     "resourceVersion",
     "time",
     "uid",
 ];
+
+/// After this a message tells a uid or a version.
+const IN_RECORD: &str = " in record (";
 
 /// A real server and ours.
 pub struct Pair {
@@ -54,7 +59,16 @@ impl Pair {
 
     /// A real one beside one of ours.
     pub async fn with(ours: Client, definitions: &[Value]) -> Option<Self> {
-        let server = match ApiServer::start() {
+        Self::between(ours, ApiServer::start(), definitions).await
+    }
+
+    /// One of ours beside a real one, if that could be started.
+    pub async fn between(
+        ours: Client,
+        server: Result<ApiServer, Skip>,
+        definitions: &[Value],
+    ) -> Option<Self> {
+        let server = match server {
             Ok(server) => server,
             Err(skip) => {
                 skip.report();
@@ -148,6 +162,24 @@ impl Pair {
         [&self.real, &self.ours]
     }
 
+    /// Waits until the real server has forgotten what is asked for there.
+    pub async fn forgets(&mut self, path: &str) {
+        self.until(path, |code, _| code == 410).await;
+    }
+
+    /// Reads from each at a path of its own, notes what differs, and says what they answered.
+    pub async fn compare_own(&self, paths: &[String; 2]) -> [Value; 2] {
+        let [real, ours] = paths.each_ref().map(|path| Step {
+            method: "GET",
+            path,
+            content_type: "",
+            body: Vec::new(),
+        });
+        let (expected, found) = (ask(&self.real, &real).await, ask(&self.ours, &ours).await);
+        self.note(&real, expected.clone(), found.clone());
+        [expected.1, found.1]
+    }
+
     /// What both answer.
     pub async fn answers(&self, step: &Step<'_>) -> [(u16, Value); 2] {
         [ask(&self.real, step).await, ask(&self.ours, step).await]
@@ -177,6 +209,44 @@ impl Pair {
         for client in [&self.real, &self.ours] {
             ask(client, &step).await;
         }
+    }
+
+    /// Changes some fields on both, whatever they answer.
+    pub async fn merge(&self, path: &str, fields: &Value) {
+        let step = Step {
+            method: "PATCH",
+            path,
+            content_type: "application/merge-patch+json",
+            body: fields.to_string().into_bytes(),
+        };
+        for client in self.clients() {
+            ask(client, &step).await;
+        }
+    }
+
+    /// Sends to each what it makes of the object that it has, and notes what differs in the answers.
+    pub async fn compare_each(
+        &self,
+        (method, path): (&str, &str),
+        read: &str,
+        body: impl Fn(&Value) -> Value,
+    ) {
+        let get = Step {
+            method: "GET",
+            path: read,
+            content_type: "",
+            body: Vec::new(),
+        };
+        let step = |(_, found): (u16, Value)| Step {
+            method,
+            path,
+            content_type: "application/json",
+            body: body(&found).to_string().into_bytes(),
+        };
+        let [real, ours] = self.answers(&get).await.map(step);
+        let answers = [ask(&self.real, &real).await, ask(&self.ours, &ours).await];
+        let [expected, found] = answers;
+        self.note(&real, expected, found);
     }
 
     /// Reads in another form from both and notes what differs.
@@ -312,6 +382,16 @@ fn undescribed(mut schema: Value) -> Value {
     schema
 }
 
+/// The message without the uid or version that an object has.
+fn untold(message: &str) -> String {
+    let told = message.split_once(IN_RECORD);
+    let rest = told.and_then(|(_, rest)| rest.split_once(')'));
+    match (told, rest) {
+        (Some((before, _)), Some((_, after))) => format!("{before}{IN_RECORD}hidden){after}"),
+        _ => message.to_owned(),
+    }
+}
+
 /// The document without what is different by its nature, or is there and says nothing.
 pub fn hidden(mut value: Value) -> Value {
     match &mut value {
@@ -323,6 +403,13 @@ pub fn hidden(mut value: Value) -> Value {
                 _ => !field.is_null(),
             };
             fields.retain(|name, field| says(name, field));
+            // Kubernetes leaves out what items of its own kinds are.
+            if fields.get("apiVersion").is_some_and(|it| it == "v1") {
+                let items = fields.get_mut("items").and_then(Value::as_array_mut);
+                for item in items.into_iter().flatten().filter_map(Value::as_object_mut) {
+                    item.retain(|name, _| !["apiVersion", "kind"].contains(&name.as_str()));
+                }
+            }
             for (name, field) in fields.iter_mut() {
                 if let ("managedFields", Some(managers)) = (name.as_str(), field.as_array_mut()) {
                     managers.sort_by_key(|manager| {
@@ -331,6 +418,9 @@ pub fn hidden(mut value: Value) -> Value {
                 }
                 if let ("causes", Some(causes)) = (name.as_str(), field.as_array_mut()) {
                     causes.sort_by_key(|cause| cause["field"].to_string());
+                }
+                if let ("message", Some(message)) = (name.as_str(), field.as_str()) {
+                    *field = untold(message).into();
                 }
                 match HIDDEN.contains(&name.as_str()) && field.is_string() {
                     true => *field = "hidden".into(),

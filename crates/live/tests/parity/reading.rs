@@ -3,11 +3,14 @@
 //! On purpose otherwise: items of lists of built-in kinds carry their kind, empty `continue` and `details` are left out, what
 //! is no number or no token of ours is refused in words of our own.
 
+use apiserver::Server;
+use live::kubernetes::ApiServer;
 use serde_json::{Value, json};
 
 use crate::pair::{Pair, Step};
 
 const CUPS: &str = "/apis/example.com/v1/namespaces/default/cups";
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1";
 const ONE: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -123,5 +126,46 @@ async fn reviews_of_oneself_answer_alike() {
         "/apis/authorization.k8s.io/v1/namespaces/default/nothing",
     )
     .await;
+    pair.finish();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_whose_snapshot_is_forgotten_answer_alike() {
+    let ours = Server::builder().history(1).build().expect("a server");
+    let real = ApiServer::start_forgetful();
+    let Some(mut pair) = Pair::between(ours.client(), real, &[]).await else {
+        return;
+    };
+    let map =
+        |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+    for name in ["a", "b", "c", "d", "e"] {
+        post(&pair, MAPS, &map(name)).await;
+    }
+    let first = [(); 2].map(|()| format!("{MAPS}?limit=2"));
+    let pages = pair.compare_own(&first).await;
+    let version = |page: &Value| {
+        page["metadata"]["resourceVersion"]
+            .as_str()
+            .expect("a version")
+            .to_owned()
+    };
+    let exact = pages.each_ref().map(|page| {
+        let version = version(page);
+        format!("{MAPS}?resourceVersionMatch=Exact&resourceVersion={version}")
+    });
+    let next = |page: &Value| {
+        let token = page["metadata"]["continue"].as_str().expect("a token");
+        format!("{MAPS}?limit=2&continue={token}")
+    };
+    let second = pages.each_ref().map(next);
+    // The past that is forgotten, and the state that is shown instead.
+    for name in ["bb", "f"] {
+        post(&pair, MAPS, &map(name)).await;
+    }
+    pair.forgets(&second[0]).await;
+    pair.compare_own(&exact).await;
+    let refused = pair.compare_own(&second).await;
+    let now = pair.compare_own(&refused.each_ref().map(next)).await;
+    pair.compare_own(&now.each_ref().map(next)).await;
     pair.finish();
 }
