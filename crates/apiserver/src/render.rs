@@ -205,8 +205,14 @@ impl Render {
             Form::Whole => whole,
             Form::Metadata => self.partial(&whole),
             Form::Table => {
+                // It is shown even to those who want no objects: what it is stands in its metadata.
+                let shown = self.partial(&whole);
                 let metadata = meta_of_one(&whole);
-                headed(self.table(&[whole], metadata), first)
+                let mut table = self.table(&[whole], metadata);
+                if self.include == IncludeObject::None {
+                    table["rows"][0]["object"] = shown;
+                }
+                headed(table, first)
             }
         }
     }

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::age;
-use super::columns::{self, Column};
+use super::columns::{self, Column, Content};
 use super::kubernetes;
+use crate::object::meta_text;
 use crate::resource::Resource;
 use crate::scale;
 
@@ -62,8 +63,18 @@ pub(super) fn columns(resource: &Resource) -> Option<Vec<Column>> {
 pub(super) fn named<const N: usize>(middle: [Column; N]) -> Vec<Column> {
     std::iter::once(columns::name())
         .chain(middle)
-        .chain([columns::age()])
+        .chain([age()])
         .collect()
+}
+
+/// Built-in resources say that they do not know it: the row of a bookmark has none.
+fn age() -> Column {
+    let mut column = columns::age();
+    column.content = Content::Made(|object, now| {
+        let created = meta_text(object, "creationTimestamp");
+        age::since(created, now).into()
+    });
+    column
 }
 
 /// The labels that a policy selects by.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::age;
 use super::builtin;
 use super::jsonpath::JsonPath;
+use crate::object::meta_text;
 use crate::resource::{Resource, Version};
 
 /// One column.
@@ -46,7 +47,8 @@ pub(super) fn of(resource: &Resource, version: &Version) -> Vec<Column> {
 
 /// The first column of nearly every table.
 pub(super) fn name() -> Column {
-    let mut column = Column::at("Name", "string", ".metadata.name");
+    // The row of a bookmark has an empty name.
+    let mut column = Column::made("Name", |object, _| meta_text(object, "name").into());
     column.format = "name".to_owned();
     column.description = "the name, unique within its kind and namespace".to_owned();
     column

@@ -23,3 +23,4 @@ mod recorded;
 mod replay;
 mod rules;
 mod scale;
+mod watching;

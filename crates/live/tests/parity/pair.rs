@@ -366,7 +366,7 @@ async fn ask_as(client: &Client, step: &Step<'_>, accept: &str) -> (u16, Value) 
 }
 
 /// The schema without the words that explain it.
-fn undescribed(mut schema: Value) -> Value {
+pub fn undescribed(mut schema: Value) -> Value {
     match &mut schema {
         Value::Object(fields) => {
             fields.retain(|name, content| name != "description" || !content.is_string());
