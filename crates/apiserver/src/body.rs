@@ -54,6 +54,16 @@ pub(crate) fn typed(
     response
 }
 
+/// The answer to HEAD: what a GET would be answered, without the body (RFC 9110 §9.3.2). Clients that get one all the same
+/// take it for an error of the connection.
+pub(crate) fn without(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = http_body::Body::size_hint(&body).exact() {
+        head.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(head, Full::default().boxed_unsync())
+}
+
 /// A document as text, with line breaks if a person reads it.
 pub(crate) fn text(value: &Value, pretty: bool) -> String {
     match pretty {

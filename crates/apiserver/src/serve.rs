@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Response, header};
 use kube::Client;
 
 use crate::access::{self, Identity};
@@ -48,14 +48,24 @@ impl Server {
     }
 
     /// Answers one request.
-    pub async fn serve<B>(&self, identity: &Identity, request: http::Request<B>) -> Response<Body>
+    pub async fn serve<B>(
+        &self,
+        identity: &Identity,
+        mut request: http::Request<B>,
+    ) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        match self.answer(identity, request).await {
-            Ok(response) => response,
-            Err(failure) => refusal(&failure),
+        let is_head = request.method() == Method::HEAD;
+        if is_head {
+            *request.method_mut() = Method::GET;
+        }
+        let answered = self.answer(identity, request).await;
+        let response = answered.unwrap_or_else(|failure| refusal(&failure));
+        match is_head {
+            true => body::without(response),
+            false => response,
         }
     }
 

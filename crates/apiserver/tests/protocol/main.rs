@@ -304,3 +304,23 @@ async fn an_event_has_two_names() {
         200
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_head_is_that_of_the_whole_answer() {
+    let api = Api::new();
+    for path in ["/version", "/api/v1/namespaces/default", MAPS, "/nothing"] {
+        let length = |response: &http::Response<apiserver::Body>| {
+            let length = response.headers().get("content-length");
+            length.map(|it| it.to_str().expect("a text").to_owned())
+        };
+        let whole = api.send("GET", path, &[], String::new()).await;
+        let head = api.send("HEAD", path, &[], String::new()).await;
+        assert_eq!(head.status(), whole.status(), "{path}");
+        let told = length(&head);
+        let body = |response: http::Response<apiserver::Body>| response.into_body().collect();
+        let bytes = body(whole).await.expect("a body").to_bytes();
+        assert_eq!(told, Some(bytes.len().to_string()), "{path}");
+        let nothing = body(head).await.expect("a body").to_bytes();
+        assert!(nothing.is_empty(), "{path}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Reading: lists, pages, selectors, metadata alone, tables, reviews of oneself, and what cannot be read.
 //!
 //! On purpose otherwise: items of lists of built-in kinds carry their kind, empty `continue` and `details` are left out, what
-//! is no number or no token of ours is refused in words of our own.
+//! is no number or no token of ours is refused in words of our own, and HEAD is answered everywhere, not for some paths only.
 
 use apiserver::Server;
 use live::kubernetes::ApiServer;
@@ -167,5 +167,33 @@ async fn pages_whose_snapshot_is_forgotten_answer_alike() {
     let refused = pair.compare_own(&second).await;
     let now = pair.compare_own(&refused.each_ref().map(next)).await;
     pair.compare_own(&now.each_ref().map(next)).await;
+    pair.finish();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_alone_are_answered_alike() {
+    let Some(pair) = with_cups().await else {
+        return;
+    };
+    for path in [
+        "/",
+        "/apis",
+        "/apis/example.com/v1",
+        "/healthz",
+        "/openapi/v3",
+        "/openapi/v2",
+        "/none",
+        CUPS,
+        &format!("{CUPS}/a"),
+        &format!("{CUPS}/none"),
+    ] {
+        let step = Step {
+            method: "HEAD",
+            path,
+            content_type: "",
+            body: Vec::new(),
+        };
+        pair.compare(&step).await;
+    }
     pair.finish();
 }
