@@ -1,6 +1,7 @@
 //! Programs of other projects for the live tests: given by the user, or made once into the cache from what `tests/` locks.
 
 pub mod cluster_api;
+pub mod flux;
 pub mod module;
 pub mod python;
 

@@ -4,6 +4,8 @@
 
 mod controllers;
 mod end_to_end;
+mod flux;
 mod helm;
 mod python;
+mod registry;
 mod run;

@@ -7,6 +7,12 @@ use live::Groma;
 /// Runs a client against a server; it must end well.
 #[track_caller]
 pub fn must_end_well(command: &mut Command, groma: &Groma) {
+    drop(printed(command, groma));
+}
+
+/// What a client prints that must end well.
+#[track_caller]
+pub fn printed(command: &mut Command, groma: &Groma) -> String {
     let output = command
         .env("KUBECONFIG", groma.kubeconfig())
         .stdin(Stdio::null())
@@ -18,4 +24,5 @@ pub fn must_end_well(command: &mut Command, groma: &Groma) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
