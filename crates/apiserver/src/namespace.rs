@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::access::HOSTS_NAMESPACE;
+use crate::deletion::{FOREGROUND, ORPHAN};
 use crate::failure::{Cause, Failure};
 use crate::names;
 use crate::object::{Key, is_deleting, meta_text};
@@ -57,14 +58,25 @@ pub(crate) fn keep(new: &mut Value, old: &Value, subresource: Option<Subresource
 }
 
 /// What is wrong with what a namespace waits for.
-pub(crate) fn problems(_: Option<&Value>, namespace: &Value) -> Vec<Cause> {
+pub(crate) fn problems(old: Option<&Value>, namespace: &Value) -> Vec<Cause> {
     let list = namespace.pointer("/spec/finalizers");
     let list = list.and_then(Value::as_array).into_iter().flatten();
     let mut causes = Vec::new();
     for (index, name) in list.enumerate() {
-        let checked = names::check_label_key(name.as_str().unwrap_or_default());
-        let field = format!("spec.finalizers[{index}]");
-        causes.extend(checked.err().map(|why| Cause::invalid(field, name, &why)));
+        let field = match old {
+            // As Kubernetes says it.
+            None => "spec.finalizers".to_owned(),
+            Some(_) => format!("spec.finalizers[{index}]"),
+        };
+        let refuse = |why: &str| Cause::invalid(&field, name, why);
+        let text = name.as_str().unwrap_or_default();
+        if let Err(why) = names::check_label_key(text) {
+            causes.push(refuse(&why));
+        }
+        if !text.contains('/') && ![FINALIZER, FOREGROUND, ORPHAN].contains(&text) {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            causes.push(refuse(why));
+        }
     }
     causes
 }

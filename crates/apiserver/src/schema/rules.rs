@@ -196,9 +196,7 @@ impl Judge<'_> {
                 }
             };
             self.causes.push(Cause::invalid(path, &kind.into(), &why));
-            if let Err(spent) = evaluated {
-                return Err(spent);
-            }
+            evaluated.map(drop)?;
         }
         Ok(())
     }

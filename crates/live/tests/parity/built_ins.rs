@@ -189,7 +189,7 @@ async fn namespaces_answer_alike() {
     // What it waits for is said at one place, and everything else at the others.
     send(&pair, "PATCH", &path, &spec(&["example.com/b"])).await;
     let status = json!({"metadata": {"annotations": {"a": "b"}, "labels": {"c": "d"}}, "spec": {"finalizers": []},
-        "status": {"conditions": [{"type": "A", "status": "True", "reason": "R", "message": "m"}]}});
+        "status": {"conditions": [{"type": "A", "status": "True", "reason": "R", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
     send(&pair, "PATCH", &format!("{path}/status"), &status).await;
     let finalize = format!("{path}/finalize");
     for finalizers in [
