@@ -72,7 +72,8 @@ pub(crate) fn configuration(body: &Bytes) -> Result<(Value, Option<String>), Fai
     {
         let repeated = match repeated.is_empty() {
             true => None,
-            false => repeated_key(text),
+            // The other reader may stumble over something else.
+            false => repeated_key(text).or(repeated.into_iter().next()),
         };
         return Ok((value, repeated));
     }

@@ -290,6 +290,14 @@ impl Failure {
         status
     }
 
+    /// The same with what is wrong with single fields.
+    #[must_use]
+    pub(crate) fn with_causes(mut self, causes: &[Cause]) -> Self {
+        let causes: Vec<Value> = causes.iter().map(Cause::json).collect();
+        self.details.insert("causes".to_owned(), causes.into());
+        self
+    }
+
     fn about(
         code: u16,
         reason: &'static str,

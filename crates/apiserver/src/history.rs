@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use crate::failure::Failure;
 use crate::object::{Key, Object};
-use crate::resource::Home;
+use crate::selection::field::text_at;
+use crate::selection::{Narrowest, Selection};
 
 /// How many changes a server keeps unless told otherwise.
 pub const HISTORY_EVENTS_DEFAULT: usize = 16_384;
@@ -102,6 +103,9 @@ pub(crate) struct Kept {
     pub(crate) key: Key,
     old: Option<Text>,
     new: Text,
+    /// By which values it is found without being read, before and after, and at which paths they are.
+    values: Box<[[Box<str>; 2]]>,
+    paths: Arc<[String]>,
 }
 
 /// One state of an object.
@@ -131,12 +135,29 @@ impl Text {
 }
 
 impl Kept {
-    fn of(event: &Event) -> Self {
+    fn of(event: &Event, paths: Arc<[String]>) -> Self {
+        let old = event.old.as_ref().unwrap_or(&event.new);
+        let at = |path: &String| [old, &event.new].map(|state| text_at(&state.value, path).into());
         Self {
             change: event.change,
             key: event.new.key.clone(),
             old: event.old.as_deref().map(Text::of),
             new: Text::of(&event.new),
+            values: paths.iter().map(at).collect(),
+            paths,
+        }
+    }
+
+    /// Whether it may concern those who look there.
+    fn may_concern(&self, looked_at: &Narrowest) -> bool {
+        match looked_at {
+            Narrowest::All => true,
+            Narrowest::Name(name) => *name == self.key.name,
+            Narrowest::Namespace(namespace) => *namespace == self.key.namespace,
+            Narrowest::Field(path, value) => {
+                let known = self.paths.iter().position(|known| known == path);
+                known.is_none_or(|n| self.values[n].iter().any(|it| **it == **value))
+            }
         }
     }
 
@@ -170,9 +191,10 @@ impl History {
         }
     }
 
-    pub(crate) fn push(&mut self, event: &Event) {
+    /// Keeps a change of an object that is found by the values at these paths.
+    pub(crate) fn push(&mut self, event: &Event, paths: Arc<[String]>) {
         self.bytes += event.new.json.len();
-        self.events.push_back(Arc::new(Kept::of(event)));
+        self.events.push_back(Arc::new(Kept::of(event, paths)));
         while self.events.len() > self.limit || self.bytes > HISTORY_BYTES_MAX {
             let oldest = self
                 .events
@@ -203,12 +225,82 @@ impl History {
         Ok(self.events.range(start..))
     }
 
-    /// The changes of one resource after `revision`, oldest first: to be read without the lock.
-    pub(crate) fn of(&self, home: &Home, revision: u64) -> Result<Vec<Arc<Kept>>, Failure> {
-        let since = self.since(revision)?;
-        Ok(since
-            .filter(|kept| *kept.key.home == *home)
-            .cloned()
-            .collect())
+    /// The changes after `revision` that may concern a selection, oldest first: to be read without the lock. Ten thousand
+    /// agents that come back at once each look for their own.
+    pub(crate) fn of(
+        &self,
+        selection: &Selection,
+        revision: u64,
+    ) -> Result<Vec<Arc<Kept>>, Failure> {
+        let (since, looked_at) = (self.since(revision)?, selection.narrowest());
+        let concerns =
+            |kept: &&Arc<Kept>| *kept.key.home == *selection.home && kept.may_concern(&looked_at);
+        Ok(since.filter(concerns).cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resource::Home;
+    use crate::selection::FieldSelector;
+
+    #[test]
+    fn only_what_may_concern_a_selection_is_read_again() {
+        let home = |plural: &str| {
+            Arc::new(Home {
+                group: "g".to_owned(),
+                plural: plural.to_owned(),
+            })
+        };
+        let things = home("things");
+        let object = |home: &Arc<Home>, name: &str, revision, host: &str| {
+            let key = Key {
+                home: home.clone(),
+                namespace: "ns".to_owned(),
+                name: name.to_owned(),
+            };
+            Arc::new(Object::at(
+                key,
+                revision,
+                json!({"spec": {"host": host, "size": 1}}),
+            ))
+        };
+        let paths: Arc<[String]> = Arc::new(["spec.host".to_owned()]);
+        let mut history = History::new(0, 10);
+        let first = object(&things, "a", 1, "h1");
+        let moved = Event::new(
+            Change::Modified,
+            Some(first.clone()),
+            object(&things, "a", 2, "h2"),
+        );
+        let other = Event::new(Change::Added, None, object(&things, "b", 3, "h3"));
+        let elsewhere = Event::new(Change::Added, None, object(&home("others"), "a", 4, "h1"));
+        for event in [
+            &Event::new(Change::Added, None, first),
+            &moved,
+            &other,
+            &elsewhere,
+        ] {
+            history.push(event, paths.clone());
+        }
+        let revisions = |path: &str, value: &str| {
+            let fields = FieldSelector::default().and(path, value);
+            let selection = Selection {
+                fields,
+                ..Selection::all(things.clone())
+            };
+            let kept = history.of(&selection, 0).expect("it is all kept");
+            kept.iter()
+                .map(|kept| kept.new.revision)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(revisions("spec.host", "h1"), [1, 2], "it was there before");
+        assert_eq!(revisions("spec.host", "h3"), [3]);
+        assert_eq!(revisions("metadata.name", "b"), [3]);
+        // Nobody knows without reading.
+        assert_eq!(revisions("spec.size", "2"), [1, 2, 3]);
     }
 }

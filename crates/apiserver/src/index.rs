@@ -27,7 +27,7 @@ pub(crate) struct Objects {
 #[derive(Default)]
 struct Shelf {
     objects: BTreeMap<Place, Arc<Object>>,
-    paths: Vec<String>,
+    paths: Arc<[String]>,
     by_field: BTreeMap<(String, String), BTreeSet<Place>>,
 }
 
@@ -45,7 +45,7 @@ impl Objects {
         form: impl Fn(Arc<Object>) -> Arc<Object>,
     ) {
         let shelf = Shelf {
-            paths,
+            paths: paths.into(),
             ..Shelf::default()
         };
         let before = self.homes.insert(home, shelf);
@@ -53,6 +53,12 @@ impl Objects {
             .into_iter()
             .flat_map(|before| before.objects.into_values());
         objects.for_each(|object| self.insert(form(object)));
+    }
+
+    /// By the values at which paths the objects of a resource are found.
+    pub(crate) fn paths(&self, home: &Home) -> Arc<[String]> {
+        let shelf = self.homes.get(home);
+        shelf.map_or_else(Arc::default, |shelf| shelf.paths.clone())
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<&Arc<Object>> {
@@ -72,7 +78,7 @@ impl Objects {
         }
         let shelf = self.homes.entry(object.key.home.clone()).or_default();
         let place = place(&object.key);
-        for path in &shelf.paths {
+        for path in shelf.paths.iter() {
             let value = text_at(&object.value, path).into_owned();
             shelf
                 .by_field
@@ -96,7 +102,7 @@ impl Objects {
         let Some(old) = shelf.objects.remove(&place) else {
             return;
         };
-        for path in &shelf.paths {
+        for path in shelf.paths.iter() {
             let entry = (path.clone(), text_at(&old.value, path).into_owned());
             drop_from(&mut shelf.by_field, &entry, &place);
         }

@@ -171,7 +171,7 @@ fn changes_after(
     if revision == state.revision() {
         return Ok(Vec::new());
     }
-    state.history.of(&selection.home, revision)
+    state.history.of(selection, revision)
 }
 
 /// The selected objects as they were before those changes, in key order.

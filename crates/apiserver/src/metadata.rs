@@ -86,10 +86,10 @@ pub(crate) fn copy(to: &mut Map<String, Value>, from: &Map<String, Value>, field
 }
 
 /// What is wrong with the metadata of a document on its own.
-pub(crate) fn problems(resource: &Resource, value: &Value) -> Vec<Cause> {
+pub(crate) fn problems(resource: &Resource, value: &Value, is_new: bool) -> Vec<Cause> {
     let mut causes = Vec::new();
     let fields = meta(value);
-    name_problems(resource, fields, &mut causes);
+    name_problems(resource, fields, is_new, &mut causes);
     causes.extend(key_problems(value));
     finalizer_problems(value, &mut causes);
     owner_problems(fields, &mut causes);
@@ -104,7 +104,12 @@ pub(crate) fn key_problems(value: &Value) -> Vec<Cause> {
     causes
 }
 
-fn name_problems(resource: &Resource, fields: &Map<String, Value>, causes: &mut Vec<Cause>) {
+fn name_problems(
+    resource: &Resource,
+    fields: &Map<String, Value>,
+    is_new: bool,
+    causes: &mut Vec<Cause>,
+) {
     let text = |field: &str| {
         let text = fields.get(field).and_then(Value::as_str);
         text.unwrap_or_default()
@@ -117,7 +122,8 @@ fn name_problems(resource: &Resource, fields: &Map<String, Value>, causes: &mut 
     let (name, begin) = (text("name"), text("generateName"));
     // What is put after it makes a dash at its end a good one.
     let begun = begin.strip_suffix('-').map(|begin| format!("{begin}a"));
-    if !begin.is_empty()
+    if is_new
+        && !begin.is_empty()
         && let Err(why) = check(begun.as_deref().unwrap_or(begin))
     {
         causes.push(Cause::invalid("metadata.generateName", &begin.into(), &why));

@@ -83,7 +83,12 @@ impl Frame<'_> {
         subresource: Option<Subresource>,
         patched: bool,
     ) -> Result<Admitted, Failure> {
-        let warnings = self.read(&mut value, Some(&old.value))?;
+        let unknown = self.in_form(&mut value, Some(&old.value))?;
+        let warnings = match (self.validation, patched, unknown.is_empty()) {
+            // It is the patch that names them.
+            (FieldValidation::Strict, true, false) => return Err(self.unknown_in_patch(&unknown)),
+            _ => self.judge(unknown)?,
+        };
         self.check_version(&value, old, patched)?;
         let name = &old.key.name;
         if !patched
@@ -97,8 +102,11 @@ impl Frame<'_> {
             );
             return Err(Failure::conflict(self.resource, name, &why));
         }
+        // Of what is sent with a status, the metadata may count for nothing.
+        let counts =
+            subresource != Some(Subresource::Status) || self.resource.traits.status_with_metadata;
         let causes = metadata::change_problems(&value, &old.value);
-        if !causes.is_empty() {
+        if counts && !causes.is_empty() {
             return Err(Failure::invalid(self.resource, name, &causes));
         }
         let mut value = self.keep(value, old, subresource);
@@ -298,12 +306,18 @@ impl Frame<'_> {
         new
     }
 
-    /// Checks the frame of a document, and brings it into its one form.
+    /// Checks the frame of a document, and brings it into its one form; answers with what the client should be warned of.
     fn read(&self, value: &mut Value, old: Option<&Value>) -> Result<Vec<String>, Failure> {
-        let Some(fields) = value.as_object() else {
+        let unknown = self.in_form(value, old)?;
+        self.judge(unknown)
+    }
+
+    /// The same; answers with the paths of unknown fields.
+    fn in_form(&self, value: &mut Value, old: Option<&Value>) -> Result<Vec<String>, Failure> {
+        if !value.is_object() {
             return Err(Failure::bad_request("the body must be one JSON object"));
-        };
-        self.check_kind(fields.get("apiVersion"), fields.get("kind"))?;
+        }
+        self.check_kind(value)?;
         let mut unknown = metadata::normalise(value).map_err(Failure::bad_request)?;
         if let Some(schema) = &self.version.schema {
             schema.prune(value, &mut unknown);
@@ -316,12 +330,12 @@ impl Frame<'_> {
             lost(value, &read, "", &mut unknown);
             *value = read;
         }
-        self.judge(unknown)
+        Ok(unknown)
     }
 
-    fn check_kind(&self, api_version: Option<&Value>, kind: Option<&Value>) -> Result<(), Failure> {
+    fn check_kind(&self, value: &Value) -> Result<(), Failure> {
         let expected = self.resource.api_version(&self.version.name);
-        let (api_version, kind) = (text(api_version), text(kind));
+        let (api_version, kind) = (text(value.get("apiVersion")), text(value.get("kind")));
         if !api_version.is_empty() && api_version != expected {
             let message = format!(
                 "the API version in the data ({api_version}) does not match the expected API version ({expected})"
@@ -330,6 +344,11 @@ impl Frame<'_> {
         }
         if !kind.is_empty() && kind != self.resource.kind {
             let expected = &self.resource.kind;
+            if !self.resource.is_built_in() {
+                let cause = Cause::invalid("kind", &kind.into(), &format!("must be {expected}"));
+                let name = meta_text(value, "name");
+                return Err(Failure::invalid(self.resource, name, &[cause]));
+            }
             let message = format!(
                 "the kind in the data ({kind}) does not match the expected kind ({expected})"
             );
@@ -340,10 +359,7 @@ impl Frame<'_> {
 
     /// What happens about unknown fields.
     fn judge(&self, unknown: Vec<String>) -> Result<Vec<String>, Failure> {
-        let lines: Vec<String> = unknown
-            .iter()
-            .map(|path| format!("unknown field {path:?}"))
-            .collect();
+        let lines = unknown_lines(&unknown);
         match self.validation {
             FieldValidation::Ignore => Ok(Vec::new()),
             FieldValidation::Warn => Ok(lines),
@@ -352,6 +368,19 @@ impl Frame<'_> {
                 Err(self.unreadable(&format!("strict decoding error: {}", lines.join(", "))))
             }
         }
+    }
+
+    fn unknown_in_patch(&self, unknown: &[String]) -> Failure {
+        let why = format!(
+            "strict decoding error: {}",
+            unknown_lines(unknown).join(", ")
+        );
+        let cause = Cause::new(
+            "FieldValueInvalid",
+            "patch",
+            format!("Invalid value: {why}"),
+        );
+        Failure::new(422, "Invalid", format!(" \"\" is invalid: {cause}")).with_causes(&[cause])
     }
 
     fn unreadable(&self, why: &str) -> Failure {
@@ -495,7 +524,7 @@ impl Frame<'_> {
     }
 
     fn problems(&self, value: &Value, old: Option<&Object>) -> Vec<Cause> {
-        let mut causes = metadata::problems(self.resource, value);
+        let mut causes = metadata::problems(self.resource, value, old.is_none());
         if let Some(problems) = self.resource.traits.problems {
             causes.extend(problems(old.map(|old| &old.value), value));
         }
@@ -529,6 +558,11 @@ impl Frame<'_> {
             .filter(|(field, _)| !observed(field))
             .collect()
     }
+}
+
+fn unknown_lines(paths: &[String]) -> Vec<String> {
+    let line = |path: &String| format!("unknown field {path:?}");
+    paths.iter().map(line).collect()
 }
 
 pub(crate) fn bump_generation(value: &mut Value) {

@@ -17,7 +17,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -195,7 +195,7 @@ impl Schema {
         causes.extend(lists::problems(self, value, old));
         // As in Kubernetes: rules may rely on types and sizes, so they wait until the values have them.
         if !causes.iter().any(Cause::blocks_rules) {
-            self.broken_rules(value, old, &mut causes);
+            rules::problems(self, value, old, &mut causes);
         } else if self.is_ruled() {
             let why = "some validation rules were not checked because the object was invalid; correct the existing errors to \
                        complete validation";
@@ -203,20 +203,6 @@ impl Schema {
         }
         causes.truncate(PROBLEMS_MAX);
         causes
-    }
-
-    fn broken_rules(&self, value: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
-        // A rule may have come later: a part that is as it was must not keep an object from its end.
-        let same = |field: &str| value.get(field) == old.and_then(|old| old.get(field));
-        let changed = |cause: &Cause| {
-            let part = cause.field.split(['.', '[']).next().unwrap_or_default();
-            let names_part = self.properties.contains_key(part);
-            old.is_none() || !names_part || !same(part)
-        };
-        let mut broken = Vec::new();
-        rules::problems(self, value, old, &mut broken);
-        broken.retain(changed);
-        causes.extend(broken);
     }
 
     /// Whether there are rules here or below.
@@ -376,7 +362,40 @@ impl Kind {
     }
 }
 
+/// The items of a list as it was, by their keys: found at once, for lists are long.
+struct Earlier<'v> {
+    keys: &'v [String],
+    items: HashMap<String, &'v Value>,
+}
+
+impl<'v> Earlier<'v> {
+    /// The item that has the same keys.
+    fn of(&self, item: &Value) -> Option<&'v Value> {
+        self.items.get(&identity(self.keys, item)).copied()
+    }
+}
+
+/// What the keys of an item say, as text.
+fn identity(keys: &[String], item: &Value) -> String {
+    let values: Vec<Option<&Value>> = keys.iter().map(|key| item.get(key)).collect();
+    serde_json::json!(values).to_string()
+}
+
 impl List {
+    /// The items of the list as it was; those of lists without keys have no counterparts.
+    fn earlier<'v>(&'v self, old: Option<&'v Value>) -> Earlier<'v> {
+        let keys = match self {
+            Self::Map(keys) => keys.as_slice(),
+            Self::Atomic | Self::Set => &[],
+        };
+        let items = old.and_then(Value::as_array).filter(|_| !keys.is_empty());
+        let items = items.into_iter().flatten();
+        Earlier {
+            keys,
+            items: items.map(|item| (identity(keys, item), item)).collect(),
+        }
+    }
+
     fn parse(props: &JSONSchemaProps, path: &str) -> Result<Self, String> {
         match props.x_kubernetes_list_type.as_deref() {
             None | Some("atomic") => Ok(Self::Atomic),

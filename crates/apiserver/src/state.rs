@@ -251,6 +251,6 @@ impl State {
         self.hub.tell(&event);
         self.collector
             .note(&event, self.objects.dependents(event.new.uid()).cloned());
-        self.history.push(&event);
+        self.history.push(&event, self.objects.paths(&key.home));
     }
 }

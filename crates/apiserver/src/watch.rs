@@ -142,7 +142,7 @@ fn start(state: &State, request: &Request, selection: &Selection) -> Result<Begi
     if from == 0 {
         return Ok(Begin::Since(Vec::new()));
     }
-    let since = state.history.of(&selection.home, from)?;
+    let since = state.history.of(selection, from)?;
     Ok(Begin::Since(since))
 }
 

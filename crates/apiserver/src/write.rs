@@ -253,6 +253,10 @@ impl<'a> Writing<'a> {
     /// Checks that the body is about the namespace of the path.
     pub(crate) fn place(&self, value: &mut Value) -> Result<(), Failure> {
         let namespace = &self.request.namespace;
+        if value.is_object() && !self.request.resource.namespaced {
+            // As in Kubernetes, it counts for nothing.
+            meta_mut(value).remove("namespace");
+        }
         let given = meta_text(value, "namespace");
         if !given.is_empty() && given != namespace {
             let message = "the namespace of the provided object does not match the namespace sent on the request";
@@ -458,13 +462,19 @@ fn writer(
 
 /// What the next state means: nothing new, another state, or the end of an object that waited for its finalizers.
 fn outcome(request: &Request, old: &Object, value: Value) -> Outcome {
-    if is_finished(&request.resource, &value) && request.subresource != Some(Subresource::Status) {
+    if is_finished(&request.resource, &value) && touches_finalizers(request) {
         return Outcome::Remove(value);
     }
     match value == old.value {
         true => Outcome::Keep,
         false => Outcome::Set(value),
     }
+}
+
+/// Whether what the request writes may be the last finalizer that goes.
+fn touches_finalizers(request: &Request) -> bool {
+    let status = request.subresource == Some(Subresource::Status);
+    !status || request.resource.traits.status_with_metadata
 }
 
 /// Tells the client what it should be warned of.

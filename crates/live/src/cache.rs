@@ -62,7 +62,8 @@ pub fn unusable(path: &Path, error: &io::Error) -> Skip {
     Skip::because(format!("cannot use {}: {error}", path.display()))
 }
 
-fn home() -> Result<PathBuf, Skip> {
+/// Where all of it is.
+pub(crate) fn home() -> Result<PathBuf, Skip> {
     let named = |name: &str| {
         env::var_os(name)
             .filter(|value| !value.is_empty())

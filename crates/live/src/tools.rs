@@ -44,11 +44,11 @@ pub fn kubectl() -> Result<PathBuf, Skip> {
     if let Some(given) = env::var_os("KUBECTL") {
         return Ok(given.into());
     }
-    match find("go") {
+    match go() {
         Some(_) => KUBERNETES.program("kubectl", KUBECTL_PACKAGE),
         None => installed_kubectl().ok_or_else(|| {
             Skip::because(format!(
-                "neither Go (to build kubectl from tests/kubernetes) nor a kubectl of at least 1.{KUBECTL_MINOR_MIN} is in PATH; set KUBECTL to one"
+                "neither Go (to build kubectl from tests/kubernetes) nor a kubectl of at least 1.{KUBECTL_MINOR_MIN} is here; tools/setup.sh brings Go, or set KUBECTL to one"
             ))
         }),
     }
@@ -152,6 +152,12 @@ fn client_minor(text: &str) -> Option<u32> {
         .lines()
         .find_map(|line| line.strip_prefix("Client Version: v1."))?;
     version.split('.').next()?.parse().ok()
+}
+
+/// Go: that of the machine, else what `tools/setup.sh` put into the cache.
+fn go() -> Option<PathBuf> {
+    let fetched = || cache::home().ok().map(|home| home.join("go/bin/go"));
+    find("go").or_else(|| fetched().filter(|go| go.is_file()))
 }
 
 fn find(program: &str) -> Option<PathBuf> {

@@ -7,7 +7,7 @@ use kube::core::cel::cel::objects::{Key, Map};
 use kube::core::cel::cel::{self, Context, ExecutionError};
 use serde_json::Value;
 
-use crate::expression::{self, Budget, Program, Spent};
+use crate::expression::{self, Budget, Program};
 use crate::schema;
 
 /// What an expression may name.
@@ -70,11 +70,7 @@ impl Expression {
         let mut left = names.left.lock().unwrap_or_else(PoisonError::into_inner);
         match program.evaluate(&names.context, &mut left) {
             Ok(value) => value.map_err(|error| names.explained(&error)),
-            Err(Spent::Call) => Err("operation cancelled: actual cost limit exceeded".to_owned()),
-            Err(Spent::Object) => {
-                let why = "validation failed due to running out of cost budget, no further validation rules will be run";
-                Err(why.to_owned())
-            }
+            Err(spent) => Err(spent.to_string()),
         }
     }
 

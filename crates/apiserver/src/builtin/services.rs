@@ -15,7 +15,6 @@ use crate::failure::Failure;
 use crate::object::Object;
 use crate::registry::Registry;
 use crate::resource::{Offered, Resource};
-use crate::selection::Selection;
 use crate::state::State;
 
 const GROUP: &str = "apiregistration.k8s.io";
@@ -39,10 +38,8 @@ pub(crate) fn keep(engine: &Arc<Engine>) {
         return;
     };
     let mut wanted = wanted(&registry);
-    let there = {
-        let selection = Selection::all(resource.home.clone());
-        engine.state().objects.select(&selection, None)
-    };
+    // What is decided and not visible yet, too.
+    let there: Vec<Arc<Object>> = engine.state().latest_at(&resource.home);
     let mut changes = Vec::new();
     for object in there {
         let spec = wanted.remove(&object.key.name);
@@ -54,7 +51,7 @@ pub(crate) fn keep(engine: &Arc<Engine>) {
     changes.extend(made.map(|(name, spec)| (resource.key("", &name), Some(spec))));
     let current = |_: &State, _: &mut Outcome| match Arc::ptr_eq(&registry, &engine.registry()) {
         true => Ok(()),
-        // Somebody else knows better.
+        // What is served has changed since: whoever changed it goes on.
         false => Err(Failure::no_such_path()),
     };
     for (key, spec) in changes {
@@ -68,8 +65,12 @@ pub(crate) fn keep(engine: &Arc<Engine>) {
             (None, Some(old)) => Ok(Outcome::Remove(old.value.clone())),
             (None, None) => Err(Failure::no_such_path()),
         };
-        if let Err(why) = engine.decide(&key, decide, current) {
-            tracing::debug!(name = key.name, %why, "left to others");
+        match engine.decide(&key, decide, current) {
+            Ok(_) => {}
+            Err(why) if why.code == 404 => return,
+            Err(why) => {
+                tracing::error!(name = key.name, %why, "an APIService is not as it should be")
+            }
         }
     }
 }

@@ -1,20 +1,20 @@
 //! What an evaluation may do: each round of a loop is counted with the steps in it, and it ends when none is left.
 //!
 //! The library evaluates an expression to its end. So each loop is made to ask before a round whether there may be one,
-//! and what makes values longer asks, too. The steps are about those that kube-apiserver counts, without what it adds for
-//! long texts; what they leave open is bounded by time.
+//! and what makes long values of short ones asks, too. The steps are about those that kube-apiserver counts, without what
+//! it adds for long texts; how long many of those take is bounded by time.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::mem;
 use std::time::Duration;
 
-use super::TYPES;
+use super::library::{GOOGLE, NAMESPACES, TYPES};
 use kube::core::cel::cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators,
 };
-use kube::core::cel::cel::extractors::{Arguments, This};
-use kube::core::cel::cel::{Context, ExecutionError, Value};
+use kube::core::cel::cel::{Context, ExecutionError};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The most steps of one evaluation, and of all for one object, as in Kubernetes.
@@ -25,12 +25,10 @@ const CALL_LASTS_MAX: Duration = Duration::from_secs(5);
 const OBJECT_LASTS_MAX: Duration = Duration::from_secs(20);
 /// After how many steps the time is looked at.
 const STEPS_PER_LOOK: u64 = 1024;
-/// The longest text that may be made, in bytes, and the longest list.
-const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
-const LIST_ITEMS_MAX: usize = 1024 * 1024;
 /// Names that nobody can write.
 const STEPS: &str = "@steps";
-const JOIN: &str = "@join";
+pub(super) const ADD: &str = "@add";
+pub(super) const COPIED: &str = "@copied";
 
 thread_local! {
     /// What the evaluation that runs on this thread may still do.
@@ -60,6 +58,18 @@ pub(crate) enum Spent {
     Object,
 }
 
+impl fmt::Display for Spent {
+    /// In the words of Kubernetes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Call => "operation cancelled: actual cost limit exceeded",
+            Self::Object => {
+                "validation failed due to running out of cost budget, no further validation rules will be run"
+            }
+        })
+    }
+}
+
 impl Default for Budget {
     fn default() -> Self {
         Self::of(OBJECT_STEPS_MAX)
@@ -75,6 +85,15 @@ impl Budget {
         }
     }
 
+    /// Takes steps for what is made before an evaluation.
+    pub(crate) fn take(&mut self, steps: u64) -> Result<(), Spent> {
+        self.steps = self.steps.saturating_sub(steps);
+        match self.steps {
+            0 => Err(Spent::Object),
+            _ => Ok(()),
+        }
+    }
+
     /// Evaluates something, and takes what it cost.
     pub(super) fn spend<T>(&mut self, evaluate: impl FnOnce() -> T) -> Result<T, Spent> {
         let begun = processor_time();
@@ -86,12 +105,13 @@ impl Budget {
         let value = evaluate();
         let left = LEFT.get().steps;
         self.steps -= steps - left;
-        self.lasts = self
-            .lasts
-            .saturating_sub(processor_time().saturating_sub(begun));
+        let lasted = processor_time().saturating_sub(begun);
+        self.lasts = self.lasts.saturating_sub(lasted);
         match left {
             0 if self.steps == 0 || self.lasts.is_zero() => Err(Spent::Object),
             0 => Err(Spent::Call),
+            // What it did last took too long.
+            _ if lasted > CALL_LASTS_MAX => Err(Spent::Call),
             _ => Ok(value),
         }
     }
@@ -124,13 +144,19 @@ impl Installing {
             Expr::Struct(it) => return Err(format!("there is no message type {:?}", it.type_name)),
             Expr::Call(call) => self.walk_call(call)?,
             Expr::Select(select) => self.walk(&mut select.operand)?,
-            Expr::List(list) => self.walk_all(&mut list.elements)?,
+            Expr::List(list) => {
+                let steps = self.walk_all(&mut list.elements)?;
+                list.elements.iter_mut().for_each(copied);
+                steps
+            }
             Expr::Map(map) => {
                 let mut steps = 0;
                 for entry in &mut map.entries {
                     steps += match &mut entry.expr {
                         EntryExpr::MapEntry(entry) => {
-                            self.walk(&mut entry.key)? + self.walk(&mut entry.value)?
+                            let steps = self.walk(&mut entry.key)? + self.walk(&mut entry.value)?;
+                            copied(&mut entry.value);
+                            steps
                         }
                         EntryExpr::StructField(field) => self.walk(&mut field.value)?,
                     };
@@ -138,7 +164,8 @@ impl Installing {
                 steps
             }
             Expr::Ident(name) => {
-                if !self.bound.contains(name) && !TYPES.contains(&name.as_str()) {
+                let known = TYPES.contains(&name.as_str()) || name == GOOGLE;
+                if !self.bound.contains(name) && !known {
                     self.free.insert(name.clone());
                 }
                 0
@@ -156,8 +183,7 @@ impl Installing {
         let mut steps = self.walk_all(&mut call.args)?;
         match &mut call.target {
             // The first part of a longer name, as in `math.least`.
-            Some(target) if matches!(&target.expr, Expr::Ident(name) if NAMESPACES.contains(&name.as_str())) =>
-                {}
+            Some(target) if is_namespace(target) => {}
             Some(target) => steps += self.walk(target)?,
             None => {}
         }
@@ -165,7 +191,7 @@ impl Installing {
             |left: &IdedExpr| !matches!(&left.expr, Expr::Ident(name) if name.starts_with('@'));
         // What a loop gathers grows by one in each round, which is counted.
         if call.func_name == operators::ADD && call.args.first().is_some_and(grows) {
-            JOIN.clone_into(&mut call.func_name);
+            ADD.clone_into(&mut call.func_name);
         }
         Ok(steps)
     }
@@ -183,52 +209,50 @@ impl Installing {
     }
 }
 
-/// First parts of the names of functions.
-const NAMESPACES: [&str; 7] = [
-    "base64",
-    "format",
-    "jsonpatch",
-    "math",
-    "optional",
-    "sets",
-    "strings",
-];
+fn is_namespace(part: &IdedExpr) -> bool {
+    matches!(&part.expr, Expr::Ident(name) if NAMESPACES.contains(&name.as_str()))
+}
+
+/// A part of a list or map that is copied there, once that is paid for; what is written out costs nothing.
+fn copied(part: &mut IdedExpr) {
+    if !matches!(part.expr, Expr::Literal(_)) {
+        *part = node(call(COPIED, None, vec![mem::take(part)]));
+    }
+}
 
 /// A part that is evaluated if so many steps may be done.
 fn after(steps: u64, part: IdedExpr) -> IdedExpr {
     let steps = i64::try_from(steps).unwrap_or(i64::MAX);
     let steps = node(Expr::Literal(LiteralValue::Int(steps.into())));
-    let asked = node(call(STEPS, vec![steps]));
+    let asked = node(call(STEPS, None, vec![steps]));
     let never = node(Expr::Literal(LiteralValue::Boolean(false.into())));
-    node(call(operators::CONDITIONAL, vec![asked, part, never]))
+    node(call(operators::CONDITIONAL, None, vec![asked, part, never]))
 }
 
-fn call(name: &str, args: Vec<IdedExpr>) -> Expr {
+pub(super) fn call(name: &str, target: Option<IdedExpr>, args: Vec<IdedExpr>) -> Expr {
     Expr::Call(CallExpr {
         func_name: name.to_owned(),
-        target: None,
+        target: target.map(Box::new),
         args,
     })
 }
 
-fn node(expr: Expr) -> IdedExpr {
+pub(super) fn node(expr: Expr) -> IdedExpr {
     IdedExpr { id: 0, expr }
 }
 
 /// Gives a context what counts.
 pub(super) fn register(context: &mut Context<'_>) {
     context.add_function(STEPS, |steps: i64| {
-        take(steps.unsigned_abs()).map(|()| true)
+        take(steps.unsigned_abs(), false).map(|()| true)
     });
-    context.add_function(JOIN, joined);
-    context.add_function("replace", replaced);
 }
 
-/// Takes steps from what the evaluation may do.
-fn take(steps: u64) -> Result<(), ExecutionError> {
+/// Takes steps from what the evaluation may do. Whoever takes long for few looks at the time, too.
+pub(super) fn take(steps: u64, looks: bool) -> Result<(), ExecutionError> {
     let mut left = LEFT.get();
     let after = left.steps.saturating_sub(steps);
-    let looks = left.steps / STEPS_PER_LOOK != after / STEPS_PER_LOOK;
+    let looks = looks || left.steps / STEPS_PER_LOOK != after / STEPS_PER_LOOK;
     left.steps = match looks && processor_time() > left.until {
         true => 0,
         false => after,
@@ -251,46 +275,10 @@ fn refused(why: &str) -> ExecutionError {
 }
 
 /// Ends the evaluation because a value would be too long.
-fn too_long() -> ExecutionError {
+pub(super) fn too_long() -> ExecutionError {
     LEFT.set(Left {
         steps: 0,
         until: Duration::ZERO,
     });
     refused("a value would be too long")
-}
-
-/// The sum of two values.
-fn joined(left: Value, right: Value) -> Result<Value, ExecutionError> {
-    let fits = match (&left, &right) {
-        (Value::String(left), Value::String(right)) => left.len() + right.len() <= TEXT_BYTES_MAX,
-        (Value::List(left), Value::List(right)) => left.len() + right.len() <= LIST_ITEMS_MAX,
-        (Value::Bytes(left), Value::Bytes(right)) => left.len() + right.len() <= TEXT_BYTES_MAX,
-        _ => true,
-    };
-    match fits {
-        true => left + right,
-        false => Err(too_long()),
-    }
-}
-
-/// A text with another in place of a third: everywhere, or so many times.
-fn replaced(This(text): This<Value>, Arguments(args): Arguments) -> Result<Value, ExecutionError> {
-    let (Value::String(text), [Value::String(old), Value::String(new), most @ ..]) =
-        (&text, args.as_slice())
-    else {
-        return Err(ExecutionError::NoSuchOverload);
-    };
-    let most = match most {
-        [] => usize::MAX,
-        [Value::Int(most)] => usize::try_from(*most).unwrap_or(usize::MAX),
-        _ => return Err(ExecutionError::NoSuchOverload),
-    };
-    let times = text.matches(old.as_str()).count().min(most);
-    let added = times.saturating_mul(new.len());
-    if text.len().saturating_add(added) > TEXT_BYTES_MAX {
-        return Err(too_long());
-    }
-    Ok(Value::String(
-        text.replacen(old.as_str(), new, times).into(),
-    ))
 }

@@ -88,6 +88,46 @@ fn values_do_not_grow_without_end() {
             Ok(Value::Bool(true)),
         ),
         (
+            "[text, text].join(text).size() == 3000",
+            1_000,
+            Ok(Value::Bool(true)),
+        ),
+        (
+            "numbers.map(x, text).join('').size() > 0",
+            1_000_000,
+            Err(Spent::Call),
+        ),
+        ("['a', 'b'].join() == 'ab'", 0, Ok(Value::Bool(true))),
+        (
+            "[text].map(a, [a, a, a, a]).map(b, '%s'.format([b])).size() > 0",
+            3_000_000,
+            Err(Spent::Call),
+        ),
+        (
+            "[text].map(a, {'a': a, 'b': a, 'c': a, 'd': a, 'e': a, 'f': a}).size() == 1",
+            3_000_000,
+            Err(Spent::Call),
+        ),
+        (
+            "'%s-%d'.format(['a', 1]) == 'a-1'",
+            0,
+            Ok(Value::Bool(true)),
+        ),
+        (
+            "'%.999999999f'.format([1.0]).size() > 0",
+            0,
+            Err(Spent::Call),
+        ),
+        ("'%.2f'.format([1.0]) == '1.00'", 0, Ok(Value::Bool(true))),
+        (
+            "text.split('a').size() == 1001",
+            1_000,
+            Ok(Value::Bool(true)),
+        ),
+        ("base64.encode(b'hi') == 'aGk='", 0, Ok(Value::Bool(true))),
+        ("lists.range(3) == [0, 1, 2]", 0, Ok(Value::Bool(true))),
+        ("lists.range(1000000000).size() > 0", 0, Err(Spent::Call)),
+        (
             "text.replace('a', 'bb').size() == 4",
             2,
             Ok(Value::Bool(true)),
@@ -103,7 +143,7 @@ fn values_do_not_grow_without_end() {
             Ok(Value::Bool(true)),
         ),
     ] {
-        let value = evaluated(text, 0, letters, &mut Budget::default());
+        let value = evaluated(text, 100, letters, &mut Budget::default());
         assert_eq!(value, expected, "{text} {letters}");
     }
 }
@@ -115,6 +155,7 @@ fn sums_are_what_they_were() {
         "1.5 + 2.0 == 3.5",
         "'a' + 'b' == 'ab'",
         "[1] + [2] == [1, 2]",
+        "b'a' + b'b' == b'ab'",
         "duration('1s') + duration('1m') == duration('61s')",
         "timestamp('2026-01-01T00:00:00Z') + duration('1s') == timestamp('2026-01-01T00:00:01Z')",
         "[1, 2].map(x, x + 1) == [2, 3]",
@@ -146,4 +187,75 @@ fn only_what_an_expression_does_not_define_is_asked_for() {
     assert_eq!(names, ["a", "b", "c"]);
     let refused = Program::compile("Message{a: 1}.a == 1").expect_err("no messages");
     assert!(refused.contains("Message"), "{refused}");
+}
+
+#[test]
+fn what_compares_all_with_all_pays_for_it() {
+    for (text, numbers, letters, expected) in [
+        (
+            "numbers.distinct().size() == 20",
+            20,
+            0,
+            Ok(Value::Bool(true)),
+        ),
+        (
+            "numbers.distinct().size() > 0",
+            100_000,
+            0,
+            Err(Spent::Call),
+        ),
+        (
+            "sets.contains(numbers, [1, 2])",
+            20,
+            0,
+            Ok(Value::Bool(true)),
+        ),
+        (
+            "sets.equivalent(numbers, numbers)",
+            10_000,
+            0,
+            Err(Spent::Call),
+        ),
+        ("text.matches('^a+$')", 0, 200, Ok(Value::Bool(true))),
+        (
+            "text.indexOf(text + 'b') == -1",
+            0,
+            100,
+            Ok(Value::Bool(true)),
+        ),
+        (
+            "text.indexOf(text + 'b') == -1",
+            0,
+            100_000,
+            Err(Spent::Call),
+        ),
+        ("numbers.indexOf(3) == 3", 20, 0, Ok(Value::Bool(true))),
+    ] {
+        let value = evaluated(text, numbers, letters, &mut Budget::default());
+        assert_eq!(value, expected, "{text}");
+    }
+}
+
+#[test]
+fn what_the_library_panics_over_has_no_value() {
+    let context = functions();
+    for text in [
+        "bytes('a').contains(bytes(''))",
+        "format.datetime().value().validate('2026-01-01T00:00:0\u{e9}Z').hasValue()",
+    ] {
+        let program = Program::compile(text).expect(text);
+        let evaluated = program.evaluate(&context, &mut Budget::default());
+        evaluated.expect("it cost little").ok();
+    }
+}
+
+#[test]
+fn letters_are_counted() {
+    let value = evaluated(
+        "'\u{e9}\u{e9}'.size() == 2 && size(b'ab') == 2 && size({'a': 1}) == 1",
+        0,
+        0,
+        &mut Budget::default(),
+    );
+    assert_eq!(value, Ok(Value::Bool(true)));
 }

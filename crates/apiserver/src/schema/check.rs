@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::failure::{Cause, quoted, shown};
 use crate::schema::prune::{indexed, join};
-use crate::schema::{Kind, List, OBJECT_FIELDS, PROBLEMS_MAX, Schema};
+use crate::schema::{Kind, OBJECT_FIELDS, PROBLEMS_MAX, Schema};
 
 /// How a cause names the field if there is none.
 pub(super) const NO_FIELD: &str = "<nil>";
@@ -173,12 +173,13 @@ impl Checker {
         path: &str,
         found: &mut Found,
     ) {
+        let earlier = schema.list.earlier(old);
         for (index, value) in list.iter().enumerate() {
             let Some(items) = &schema.items else { break };
             if found.is_full() {
                 break;
             }
-            let old = old.and_then(|old| counterpart(&schema.list, value, old));
+            let old = earlier.of(value);
             found.merge(self.check(items, Given { value, old }, &indexed(path, index), false));
         }
         let what = "items";
@@ -218,6 +219,8 @@ impl Checker {
         (path, framed): (&str, bool),
         found: &mut Found,
     ) {
+        // Alternatives are judged whole: what of one is as it was does not make it fit.
+        let given = Given { old: None, ..given };
         let all = |parts: &[Schema]| {
             let all = parts.iter();
             let all = all.map(|part| self.check(part, given, path, framed));
@@ -341,13 +344,6 @@ impl Found {
             self.merge(best);
         }
     }
-}
-
-/// The item of the old list that has the same keys.
-fn counterpart<'a>(list: &List, item: &Value, old: &'a Value) -> Option<&'a Value> {
-    let List::Map(keys) = list else { return None };
-    let same = |other: &&Value| keys.iter().all(|key| other.get(key) == item.get(key));
-    old.as_array()?.iter().find(same)
 }
 
 fn below(n: usize, least: i64) -> bool {

@@ -16,7 +16,7 @@ use crate::expression::{self, Budget, Program, Spent};
 use crate::failure::{Cause, shown};
 use crate::schema::prune::join;
 use crate::schema::values;
-use crate::schema::{Kind, List, PROBLEMS_MAX, Schema};
+use crate::schema::{Kind, PROBLEMS_MAX, Schema};
 
 /// What rules may name.
 const SELF: &str = "self";
@@ -144,8 +144,9 @@ impl Judge<'_> {
                 let Some(items) = &schema.items else {
                     return Ok(());
                 };
+                let earlier = schema.list.earlier(old);
                 for (index, item) in list.iter().enumerate() {
-                    let old = old.and_then(|old| counterpart(&schema.list, item, old));
+                    let old = earlier.of(item);
                     self.walk(items, item, old, &format!("{path}[{index}]"))?;
                 }
             }
@@ -163,76 +164,132 @@ impl Judge<'_> {
         path: &str,
     ) -> Result<(), Spent> {
         let old = old.filter(|old| !old.is_null());
+        // A rule may have come later: what is as it was must not keep an object from its end.
+        let same = old == Some(value);
+        let applies = |rule: &&Rule| rule.applies(old.is_some()) && (rule.transition || !same);
+        let rules: Vec<&Rule> = schema.rules.iter().filter(applies).collect();
+        if rules.is_empty() {
+            return Ok(());
+        }
+        let parts = n_parts(value) + old.map_or(0, n_parts);
+        if let Err(spent) = self.budget.take(parts) {
+            self.spent(spent, schema, (value, path));
+            return Err(spent);
+        }
         let read = |json: &Value| values::value(Some(schema), json, self.functions);
-        let (now, before) = (read(value), old.map(read));
-        let kind = schema.kind.or(Kind::of(value)).map_or("", Kind::name);
-        for rule in schema
-            .rules
-            .iter()
-            .filter(|rule| rule.applies(old.is_some()))
-        {
-            let mut scope = self.functions.new_inner_scope();
-            scope.add_variable_from_value(SELF, now.clone());
-            if let Some(before) = before_of(rule, before.as_ref()) {
-                scope.add_variable_from_value(OLD_SELF, before);
-            }
-            let evaluated = rule.holds.evaluate(&scope, &mut self.budget);
-            let why = match evaluated {
-                Ok(Ok(cel::Value::Bool(true))) => continue,
-                Ok(Ok(cel::Value::Bool(false))) => {
-                    let message = self.message(rule, &scope)?;
-                    self.causes.push(broken(rule, value, path, &message));
-                    continue;
+        let before = old.map(read);
+        let mut scope = self.functions.new_inner_scope();
+        scope.add_variable_from_value(SELF, read(value));
+        if let Some(before) = &before {
+            scope.add_variable_from_value(OLD_SELF, before.clone());
+        }
+        for rule in rules {
+            let judged = match rule.optional_old {
+                true => {
+                    let mut scope = scope.new_inner_scope();
+                    scope.add_variable_from_value(OLD_SELF, optional(before.clone()));
+                    self.judge(rule, &scope, schema, (value, path))
                 }
-                Ok(Ok(_)) => format!("rule does not evaluate to bool: {}", rule.text),
-                Ok(Err(ref error)) => unclear(error, &rule.text),
-                Err(Spent::Call) => format!(
-                    "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {}",
-                    rule.text
-                ),
-                Err(Spent::Object) => {
-                    "validation failed due to running out of cost budget, no further validation rules will be run"
-                        .to_owned()
-                }
+                false => self.judge(rule, &scope, schema, (value, path)),
             };
-            self.causes.push(Cause::invalid(path, &kind.into(), &why));
-            evaluated.map(drop)?;
+            if let Err(spent) = judged {
+                self.spent(spent, schema, (value, path));
+                return Err(spent);
+            }
         }
         Ok(())
     }
 
-    /// What is said about a broken rule.
-    fn message(&mut self, rule: &Rule, scope: &Context<'_>) -> Result<String, Spent> {
-        if let Some(says) = &rule.says
-            && let Ok(cel::Value::String(text)) = says.evaluate(scope, &mut self.budget)?
-            && !text.trim().is_empty()
-            && !text.contains('\n')
-        {
-            return Ok(text.trim().to_owned());
+    fn judge(
+        &mut self,
+        rule: &Rule,
+        scope: &Context<'_>,
+        schema: &Schema,
+        (value, path): (&Value, &str),
+    ) -> Result<(), Spent> {
+        let why = match rule.holds.evaluate(scope, &mut self.budget) {
+            Ok(Ok(cel::Value::Bool(true))) => return Ok(()),
+            Ok(Ok(cel::Value::Bool(false))) => {
+                let said = self.said(rule, scope);
+                let message = said.as_ref().ok().and_then(Clone::clone);
+                let message = message.unwrap_or_else(|| rule.message());
+                self.causes.push(broken(rule, value, path, &message));
+                return said.map(drop);
+            }
+            Ok(Ok(_)) => format!("rule does not evaluate to bool: {}", rule.text),
+            Ok(Err(error)) => unclear(&error, &rule.text),
+            Err(Spent::Call) => {
+                let why = format!(
+                    "'{}': no further validation rules will be run due to call cost exceeds limit for rule: {}",
+                    Spent::Call,
+                    rule.text
+                );
+                self.causes
+                    .push(Cause::invalid(path, &kind(schema, value), &why));
+                return Err(Spent::Call);
+            }
+            Err(Spent::Object) => return Err(Spent::Object),
+        };
+        self.causes
+            .push(Cause::invalid(path, &kind(schema, value), &why));
+        Ok(())
+    }
+
+    /// Tells that all rules together cost too much; of a single one that has been told.
+    fn spent(&mut self, spent: Spent, schema: &Schema, (value, path): (&Value, &str)) {
+        if spent == Spent::Object {
+            let why = spent.to_string();
+            self.causes
+                .push(Cause::invalid(path, &kind(schema, value), &why));
         }
-        let message = rule.message.as_deref().unwrap_or_default().trim();
+    }
+
+    /// What the rule's own expression says about a value that breaks it, if it has one that can be used.
+    fn said(&mut self, rule: &Rule, scope: &Context<'_>) -> Result<Option<String>, Spent> {
+        let Some(says) = &rule.says else {
+            return Ok(None);
+        };
+        let said = match says.evaluate(scope, &mut self.budget)? {
+            Ok(cel::Value::String(text)) => text.trim().to_owned(),
+            _ => String::new(),
+        };
+        Ok((!said.is_empty() && !said.contains('\n')).then_some(said))
+    }
+}
+
+impl Rule {
+    /// What is said about a value that breaks it.
+    fn message(&self) -> String {
+        let message = self.message.as_deref().unwrap_or_default().trim();
         match message.is_empty() {
-            true => Ok(format!("failed rule: {}", rule.text.trim())),
-            false => Ok(message.to_owned()),
+            true => format!("failed rule: {}", self.text.trim()),
+            false => message.to_owned(),
         }
     }
 }
 
-/// What the previous value is to a rule.
-fn before_of(rule: &Rule, before: Option<&cel::Value>) -> Option<cel::Value> {
-    if !rule.optional_old {
-        return before.cloned();
-    }
-    let before = before.cloned();
-    let optional = before.map_or_else(OptionalValue::none, OptionalValue::of);
-    Some(cel::Value::Opaque(Arc::new(optional)))
+/// The type that a value is shown as which cannot be judged.
+fn kind(schema: &Schema, value: &Value) -> Value {
+    schema
+        .kind
+        .or(Kind::of(value))
+        .map_or("", Kind::name)
+        .into()
 }
 
-/// The item of the old list that has the same keys.
-fn counterpart<'a>(list: &List, item: &Value, old: &'a Value) -> Option<&'a Value> {
-    let List::Map(keys) = list else { return None };
-    let same = |other: &&Value| keys.iter().all(|key| other.get(key) == item.get(key));
-    old.as_array()?.iter().find(same)
+/// How many parts a value has, itself among them.
+fn n_parts(value: &Value) -> u64 {
+    1 + match value {
+        Value::Array(list) => list.iter().map(n_parts).sum(),
+        Value::Object(fields) => fields.values().map(n_parts).sum(),
+        _ => 0,
+    }
+}
+
+/// What the previous value is to a rule that also applies where there is none.
+fn optional(before: Option<cel::Value>) -> cel::Value {
+    let optional = before.map_or_else(OptionalValue::none, OptionalValue::of);
+    cel::Value::Opaque(Arc::new(optional))
 }
 
 /// Why a rule has no value.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::tools::find;
+use crate::tools::go;
 use crate::{Skip, cache};
 
 /// One module, by the name of its folder.
@@ -76,7 +76,7 @@ impl Module {
     }
 
     fn go(self, wanted: &str) -> Result<PathBuf, Skip> {
-        find("go").ok_or_else(|| {
+        go().ok_or_else(|| {
             let folder = self.0;
             Skip::because(format!(
                 "Go is not in PATH, so {wanted} cannot be taken from tests/{folder}"
