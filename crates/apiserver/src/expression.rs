@@ -94,8 +94,15 @@ impl Program {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn compile(text: &str) -> Result<Self, String> {
+        Self::of(text, parse(text)?)
+    }
+
+    /// The same of an expression that is parsed already.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn of(text: &str, mut tree: IdedExpr) -> Result<Self, String> {
         let size = Size::of(text)?;
-        let mut tree = parse(text)?;
         let variables = meter::install(&mut tree)?;
         Ok(Self {
             tree,

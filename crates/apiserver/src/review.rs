@@ -39,6 +39,15 @@ pub(crate) fn status(
             "" => Err(Failure::bad_request("no namespace on request")),
             _ => Ok(rules(identity)),
         },
+        kind if kind == OTHERS.1 && is_nobody(spec) => {
+            let why = "at least one of user or group must be specified";
+            let cause = Cause::invalid("spec.user", &"".into(), why);
+            Err(Failure::invalid(&request.resource, "", &[cause]))
+        }
+        kind if kind == TOKENS.1 && text(spec, "token").is_empty() => {
+            let why = "token is required for TokenReview in authentication";
+            Err(Failure::bad_request(why))
+        }
         kind if kind == OTHERS.1 => match other(spec) {
             Some(other) => access(server, &other, request, spec),
             None => Ok(
@@ -50,6 +59,12 @@ pub(crate) fn status(
         })),
         _ => access(server, identity, request, spec),
     }
+}
+
+/// Whether the review names neither a user nor a group.
+fn is_nobody(spec: &Value) -> bool {
+    let groups = spec["groups"].as_array();
+    text(spec, "user").is_empty() && groups.is_none_or(Vec::is_empty)
 }
 
 /// Who is asked about.

@@ -7,7 +7,7 @@
 use kube::core::cel::cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, IdedExpr};
 use serde_json::Value;
 
-use crate::expression;
+use crate::expression::{self, Program};
 use crate::failure::Cause;
 use crate::schema::OBJECT_FIELDS;
 use crate::schema::rules;
@@ -82,8 +82,8 @@ impl Estimate {
         at: &str,
         (often, root): (u64, bool),
     ) -> Result<(), String> {
-        rules::compiled(text)?;
         let tree = expression::parse(text)?;
+        rules::checked(&Program::of(text, tree.clone())?)?;
         if let Some(field) = undefined(&tree, names, root) {
             return Err(format!(
                 "compilation failed: ERROR: undefined field '{field}': {text}"
@@ -174,10 +174,17 @@ fn reach<'a>(path: &IdedExpr, names: &Names<'a>) -> Option<&'a Value> {
 
 /// The schema of a field by its name in expressions.
 fn field<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
-    let properties = schema["properties"].as_object().into_iter().flatten();
-    let mut named = properties.filter(|(known, _)| escaped(known) == name);
+    let properties = schema["properties"].as_object();
+    let found = match name.contains("__") {
+        // Written in another way than it is called.
+        true => {
+            let mut all = properties.into_iter().flatten();
+            all.find(|(known, _)| escaped(known) == name)
+                .map(|(_, property)| property)
+        }
+        false => properties.and_then(|all| all.get(name)),
+    };
     let other = schema.get("additionalProperties");
-    let found = named.next().map(|(_, property)| property);
     found.or(other.filter(|other| other.is_object()))
 }
 

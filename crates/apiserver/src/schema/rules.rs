@@ -80,14 +80,20 @@ impl Rule {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn compiled(text: &str) -> Result<Program, String> {
+fn compiled(text: &str) -> Result<Program, String> {
     let program = Program::compile(text)?;
+    checked(&program)?;
+    Ok(program)
+}
+
+/// Refuses an expression that names what there is not.
+pub(super) fn checked(program: &Program) -> Result<(), String> {
     let unknown = |name: &&String| ![SELF, OLD_SELF].contains(&name.as_str());
     match program.variables().iter().find(unknown) {
         Some(name) => Err(format!(
             "compilation failed: ERROR: undeclared reference to '{name}'"
         )),
-        None => Ok(program),
+        None => Ok(()),
     }
 }
 

@@ -60,6 +60,29 @@ async fn a_definition_serves_as_soon_as_it_is_made() {
 }
 
 #[tokio::test]
+async fn each_version_of_a_group_has_an_api_service_while_it_is_served() {
+    const SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let api = Api::new();
+    let own = format!("{SERVICES}/v1.tools.example.org");
+    assert_eq!(
+        api.get(&format!("{SERVICES}/v1.")).await.body["spec"]["version"],
+        "v1"
+    );
+    assert_eq!(api.get(&own).await.code, 404);
+    api.call("POST", DEFINITIONS, &definition(3)).await;
+    let made = api.get(&own).await.body;
+    assert_eq!(made["spec"]["group"], "tools.example.org");
+    assert_eq!(made["status"]["conditions"][0]["type"], "Available");
+    // They follow from what is served, and are nobody's to write.
+    for method in ["PUT", "DELETE"] {
+        assert_eq!(api.call(method, &own, &made).await.code, 405, "{method}");
+    }
+    let path = format!("{DEFINITIONS}/gadgets.tools.example.org");
+    assert_eq!(api.call("DELETE", &path, &json!({})).await.code, 200);
+    assert_eq!(api.get(&own).await.code, 404);
+}
+
+#[tokio::test]
 async fn a_changed_definition_counts_at_once_and_keeps_its_objects() {
     let api = Api::new();
     api.call("POST", DEFINITIONS, &definition(3)).await;

@@ -29,6 +29,8 @@ const CLUSTER_LABEL: &str = "cluster.x-k8s.io/cluster-name";
 const UNANSWERED: &str = "unanswered";
 /// How often it is looked whether that webhook is asked.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often it is looked whether a webhook is asked.
+const LOOKS_MAX: usize = 1_200;
 
 /// The groups whose documents were asked for by hash, in the order of their lines.
 const HASHED: [&str; 6] = [
@@ -133,13 +135,14 @@ async fn until_unanswered(client: &Client) {
     let mut object = place.object("unanswered");
     object["metadata"]["labels"] = json!({UNANSWERED: "yes"});
     let path = format!("{}?dryRun=All", place.collection);
-    loop {
+    for _ in 0..LOOKS_MAX {
         let request = post(&path, &object);
         if send(client, request).await.status() == 500 {
             return;
         }
         tokio::time::sleep(LOOK).await;
     }
+    panic!("nobody asks the webhook");
 }
 
 /// Asks what was asked, in the state in which it was.

@@ -1,4 +1,4 @@
-//! What clients ask about themselves.
+//! What clients ask about themselves and others.
 
 use apiserver::Identity;
 use bytes::Bytes;
@@ -63,5 +63,54 @@ async fn a_client_is_told_what_it_may_do() {
     assert_eq!(
         rules.body["status"]["resourceRules"][0]["verbs"],
         json!(["*"])
+    );
+}
+
+#[tokio::test]
+async fn an_administrator_is_told_what_others_may_do() {
+    const OTHERS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let api = Api::new();
+    let review = |user: &str, groups: Value| {
+        let asked = json!({"verb": "delete", "resource": "secrets", "namespace": "default"});
+        json!({"spec": {"user": user, "groups": groups, "resourceAttributes": asked}})
+    };
+    for (user, groups, allowed) in [
+        ("alice", json!(["system:masters"]), true),
+        ("alice", json!(["others"]), false),
+        ("system:host:mad", json!(["system:hosts"]), false),
+    ] {
+        let told = api.call("POST", OTHERS, &review(user, groups)).await;
+        let status = &told.body["status"];
+        assert_eq!(
+            (told.code, &status["allowed"]),
+            (201, &json!(allowed)),
+            "{user}"
+        );
+    }
+    let nobody = api.call("POST", OTHERS, &review("", json!([]))).await;
+    assert_eq!(nobody.code, 422, "{}", nobody.body);
+    // An agent asks about itself only.
+    let refused = as_host(&api, OTHERS, &review("alice", json!(["system:masters"]))).await;
+    assert_eq!(refused["code"], 403);
+}
+
+#[tokio::test]
+async fn nobody_is_known_by_a_token() {
+    const TOKENS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let api = Api::new();
+    let told = api
+        .call("POST", TOKENS, &json!({"spec": {"token": "t"}}))
+        .await;
+    assert_eq!(
+        (told.code, &told.body["status"]["authenticated"]),
+        (201, &json!(false))
+    );
+    assert_eq!(
+        api.call("POST", TOKENS, &json!({"spec": {}})).await.code,
+        400
+    );
+    assert_eq!(
+        as_host(&api, TOKENS, &json!({"spec": {"token": "t"}})).await["code"],
+        403
     );
 }

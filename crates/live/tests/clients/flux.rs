@@ -139,6 +139,11 @@ fn life(place: &Place, registry: &Registry) {
     // What Go's client of HTTP does not expect of a server stands there, and nowhere else.
     for controller in &place.controllers {
         let log = place.log(controller.name);
+        assert!(
+            log.contains("Starting workers"),
+            "{}: {log}",
+            controller.name
+        );
         assert!(!log.contains("protocol error"), "{log}");
     }
 }

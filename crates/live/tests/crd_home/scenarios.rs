@@ -98,7 +98,7 @@ async fn clear(client: &Client) {
     }
 }
 
-/// The text of a scenario without what depends on the pace, or on the server's mood: how long things took, who wrote his
+/// The text of a scenario without what depends on the pace or is the server's to choose: how long things took, who wrote his
 /// condition first, uids, and in which order it tells what is wrong.
 fn comparable(name: &str, text: &str) -> String {
     let text = timeless(text);
@@ -139,7 +139,7 @@ fn difference(written: &str, printed: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_scenarios_of_the_demo_print_the_same_on_a_cluster() {
+async fn all_scenarios_print_the_same_on_a_cluster() {
     let Some(home) = Home::installed().await else {
         return;
     };

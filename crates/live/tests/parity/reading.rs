@@ -112,7 +112,7 @@ async fn lists_and_selectors_answer_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reviews_of_oneself_answer_alike() {
+async fn reviews_answer_alike() {
     let Some(pair) = Pair::new(&[]).await else {
         return;
     };
@@ -121,6 +121,13 @@ async fn reviews_of_oneself_answer_alike() {
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": asked});
     post(&pair, access, &review).await;
     get(&pair, access).await;
+    let others = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": asked});
+    post(&pair, others, &review).await;
+    let tokens = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let review =
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {}});
+    post(&pair, tokens, &review).await;
     get(
         &pair,
         "/apis/authorization.k8s.io/v1/namespaces/default/nothing",

@@ -1,31 +1,58 @@
 //! HorizontalPodAutoscalers, which are served in two versions: the older one knows no metric but the use of processors.
 
 use k8s_openapi::api::autoscaling::{v1, v2};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::super::shapes::Shapes;
 use super::{defaults, kind};
 use crate::resource::{Conversion, Resource};
 
-/// Where the older version keeps what it has no fields for: parts of the newer one by their paths.
-const KEPT: [(&str, &str, &str); 4] = [
-    ("autoscaling.alpha.kubernetes.io/metrics", "spec", "metrics"),
-    (
-        "autoscaling.alpha.kubernetes.io/behavior",
-        "spec",
-        "behavior",
-    ),
-    (
-        "autoscaling.alpha.kubernetes.io/current-metrics",
-        "status",
-        "currentMetrics",
-    ),
-    (
-        "autoscaling.alpha.kubernetes.io/conditions",
-        "status",
-        "conditions",
-    ),
+/// A part of the newer version that the older one keeps in an annotation.
+struct Kept {
+    annotation: &'static str,
+    part: &'static str,
+    field: &'static str,
+    /// Whether a value is one of such a field: anybody may write the annotation.
+    fits: fn(&Value) -> bool,
+    /// The field of the older version for the use of processors, and where that is in the newer one.
+    percent: Option<(&'static str, &'static str)>,
+}
+
+const KEPT: [Kept; 4] = [
+    Kept {
+        annotation: "autoscaling.alpha.kubernetes.io/metrics",
+        part: "spec",
+        field: "metrics",
+        fits: fits::<Vec<v2::MetricSpec>>,
+        percent: Some(("targetCPUUtilizationPercentage", "target")),
+    },
+    Kept {
+        annotation: "autoscaling.alpha.kubernetes.io/behavior",
+        part: "spec",
+        field: "behavior",
+        fits: fits::<v2::HorizontalPodAutoscalerBehavior>,
+        percent: None,
+    },
+    Kept {
+        annotation: "autoscaling.alpha.kubernetes.io/current-metrics",
+        part: "status",
+        field: "currentMetrics",
+        fits: fits::<Vec<v2::MetricStatus>>,
+        percent: Some(("currentCPUUtilizationPercentage", "current")),
+    },
+    Kept {
+        annotation: "autoscaling.alpha.kubernetes.io/conditions",
+        part: "status",
+        field: "conditions",
+        fits: fits::<Vec<v2::HorizontalPodAutoscalerCondition>>,
+        percent: None,
+    },
 ];
+
+fn fits<T: DeserializeOwned>(value: &Value) -> bool {
+    T::deserialize(value).is_ok()
+}
 
 pub(super) fn resource(shapes: &mut Shapes) -> Resource {
     let newer = kind::<v2::HorizontalPodAutoscaler>(shapes, &["hpa"]);
@@ -38,68 +65,57 @@ pub(super) fn resource(shapes: &mut Shapes) -> Resource {
 }
 
 fn to_older(autoscaler: &mut Value) {
-    for (annotation, part, field) in KEPT {
-        let Some(content) = take(autoscaler, part, field) else {
+    for kept in &KEPT {
+        let Some(mut content) = take(autoscaler, kept.part, kept.field) else {
             continue;
         };
-        let left = match field {
-            "metrics" => {
-                let (goal, left) = processors(content, "target");
-                put(autoscaler, part, "targetCPUUtilizationPercentage", goal);
-                left
-            }
-            "currentMetrics" => {
-                let (use_now, left) = processors(content, "current");
-                put(autoscaler, part, "currentCPUUtilizationPercentage", use_now);
-                left
-            }
-            _ => content,
-        };
-        if left.as_array().is_none_or(|left| !left.is_empty()) {
+        if let Some((field, place)) = kept.percent {
+            let (percent, others) = processors(&content, place);
+            put(autoscaler, kept.part, field, percent);
+            content = others;
+        }
+        if content.as_array().is_none_or(|all| !all.is_empty()) {
+            let text = Value::from(content.to_string());
             put(
                 &mut autoscaler["metadata"],
                 "annotations",
-                annotation,
-                Some(left.to_string().into()),
+                kept.annotation,
+                Some(text),
             );
         }
     }
 }
 
 fn to_newer(autoscaler: &mut Value) {
-    for (annotation, part, field) in KEPT {
-        let kept = take(&mut autoscaler["metadata"], "annotations", annotation);
-        let kept = kept.and_then(|text| serde_json::from_str(text.as_str()?).ok());
-        let (named, place) = match field {
-            "metrics" => ("targetCPUUtilizationPercentage", "target"),
-            "currentMetrics" => ("currentCPUUtilizationPercentage", "current"),
-            _ => ("", ""),
-        };
-        let mut content: Option<Value> = kept;
-        if let Some(percent) = take(autoscaler, part, named) {
+    for kept in &KEPT {
+        let metadata = &mut autoscaler["metadata"];
+        let text = metadata["annotations"][kept.annotation].as_str();
+        let content = text.and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let mut content = content.filter(kept.fits);
+        if content.is_some() {
+            take(metadata, "annotations", kept.annotation);
+        }
+        if let Some((field, place)) = kept.percent
+            && let Some(percent) = take(autoscaler, kept.part, field)
+        {
             let mut value = json!({"averageUtilization": percent});
             if place == "target" {
                 value["type"] = "Utilization".into();
             }
-            let mut first = json!({"type": "Resource", "resource": {"name": "cpu"}});
-            first["resource"][place] = value;
-            let others = content.as_ref().and_then(Value::as_array);
-            let others = others.into_iter().flatten().cloned();
-            content = Some([first].into_iter().chain(others).collect());
+            let first = json!({"type": "Resource", "resource": {"name": "cpu", place: value}});
+            let others = content.iter().filter_map(Value::as_array).flatten();
+            content = Some(std::iter::once(&first).chain(others).cloned().collect());
         }
-        put(autoscaler, part, field, content);
+        put(autoscaler, kept.part, kept.field, content);
     }
     let annotations = autoscaler.pointer("/metadata/annotations");
-    if annotations
-        .and_then(Value::as_object)
-        .is_some_and(Map::is_empty)
-    {
+    if annotations.is_some_and(|all| all.is_null() || all.as_object().is_some_and(Map::is_empty)) {
         take(autoscaler, "metadata", "annotations");
     }
 }
 
 /// The use of processors in a list of metrics, and what else is in it.
-fn processors(metrics: Value, place: &str) -> (Option<Value>, Value) {
+fn processors(metrics: &Value, place: &str) -> (Option<Value>, Value) {
     let (mut found, mut left) = (None, Vec::new());
     for metric in metrics.as_array().into_iter().flatten() {
         let used = &metric["resource"][place]["averageUtilization"];
@@ -143,7 +159,18 @@ mod tests {
         let mut back = older.clone();
         to_newer(&mut back);
         assert_eq!(back, newer);
-        to_newer(&mut back);
-        assert_eq!(back, newer, "what is newer stays so");
+    }
+
+    #[test]
+    fn an_annotation_that_holds_no_such_part_stays_one() {
+        let annotations = json!({"autoscaling.alpha.kubernetes.io/metrics": "{\"a\": 1}", "autoscaling.alpha.kubernetes.io/behavior": "no JSON"});
+        let mut odd = json!({"metadata": {"annotations": annotations}, "spec": {"maxReplicas": 1}});
+        let before = odd.clone();
+        to_newer(&mut odd);
+        assert_eq!(odd, before);
+        let mut bare = json!({"metadata": {"name": "a"}, "spec": {"maxReplicas": 1}});
+        let before = bare.clone();
+        to_newer(&mut bare);
+        assert_eq!(bare, before);
     }
 }
