@@ -8,7 +8,6 @@ use super::{Done, NAMES_TRIED_MAX, Writing, writer};
 use crate::convert::Known;
 use crate::decode;
 use crate::failure::{Cause, Failure};
-use crate::object::meta_mut;
 use crate::ownership::{self, Apply, Managers, Operation, Refused};
 use crate::query::FieldValidation;
 use crate::request::Request;
@@ -64,8 +63,6 @@ impl Writing<'_> {
                 changed => return Ok((200, warned(changed?, warnings))),
             }
             let mut first = config.clone();
-            // A version of what is not there says nothing.
-            meta_mut(&mut first).remove("resourceVersion");
             ownership::first(self.frame(&Known::default()).forms(), &config, &apply)
                 .map_err(refused)?
                 .write(&mut first);

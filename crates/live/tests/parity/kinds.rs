@@ -11,6 +11,7 @@ mod fault;
 
 use std::collections::BTreeSet;
 
+use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
 
 use crate::kinds::fault::Fault;
@@ -116,12 +117,12 @@ async fn specs(pair: &Pair, kind: &Kind) {
     let trial = &format!("{}?dryRun=All", kind.collection);
     let least = example::least(kind.part("spec"));
     let wholes = kind.wholes("spec");
-    for spec in wholes.iter().chain([&least]) {
-        send(pair, "POST", trial, &kind.object("good", spec)).await;
-    }
-    for spec in kind.faulty("spec") {
-        send(pair, "POST", trial, &kind.object("bad", &spec)).await;
-    }
+    let faulty = kind.faulty("spec");
+    let tried = wholes.iter().chain([&least]).chain(&faulty);
+    let sent = tried.map(|spec| async {
+        send(pair, "POST", trial, &kind.object("tried", spec)).await;
+    });
+    at_once(sent).await;
     send(
         pair,
         "POST",
@@ -139,9 +140,19 @@ async fn specs(pair: &Pair, kind: &Kind) {
 
 async fn statuses(pair: &Pair, kind: &Kind) {
     let trial = &format!("{}/a/status?dryRun=All", kind.collection);
-    let faulty = kind.faulty("status");
-    for status in kind.wholes("status").iter().chain(&faulty) {
+    let (wholes, faulty) = (kind.wholes("status"), kind.faulty("status"));
+    let sent = wholes.iter().chain(&faulty).map(|status| async move {
         let change = json!([{"op": "add", "path": "/status", "value": status}]);
         send(pair, "PATCH", trial, &change).await;
-    }
+    });
+    at_once(sent).await;
+}
+
+/// Tries that leave nothing are made side by side.
+async fn at_once(tries: impl Iterator<Item = impl Future<Output = ()>>) {
+    const AT_ONCE: usize = 8;
+    stream::iter(tries)
+        .buffer_unordered(AT_ONCE)
+        .collect::<()>()
+        .await;
 }

@@ -187,14 +187,14 @@ impl Pair {
 
     /// Sends a request to both and notes what differs in their answers.
     pub async fn compare(&self, step: &Step<'_>) {
-        let (real, ours) = (ask(&self.real, step).await, ask(&self.ours, step).await);
+        let (real, ours) = tokio::join!(ask(&self.real, step), ask(&self.ours, step));
         self.note(step, real, ours);
     }
 
     /// Sends a request to both and notes what differs in what a program reads of their refusals: the code, the reason, and
     /// the reason and field of each cause.
     pub async fn compare_causes(&self, step: &Step<'_>) {
-        let (real, ours) = (ask(&self.real, step).await, ask(&self.ours, step).await);
+        let (real, ours) = tokio::join!(ask(&self.real, step), ask(&self.ours, step));
         self.note(step, of_causes(real), of_causes(ours));
     }
 

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::shapes::Shapes;
 use super::{defaults, kind};
+use crate::ownership::Shape;
 use crate::resource::{Conversion, Resource};
 
 /// A part of the newer version that the older one keeps in an annotation.
@@ -60,6 +61,9 @@ pub(super) fn resource(shapes: &mut Shapes) -> Resource {
     let mut older = kind::<v1::HorizontalPodAutoscaler>(shapes, &["hpa"]).resource();
     let mut version = older.versions.swap_remove(0);
     version.conversion = Conversion::Remake(to_newer, to_older);
+    // Here it is owned as a whole.
+    let spec = Shape::named([("scaleTargetRef", Shape::Leaf)]);
+    version.shape = Shape::object([("spec", spec), ("status", Shape::named([]))]);
     resource.versions.push(version);
     resource
 }
