@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use kube::core::cel::cel::common::ast::IdedExpr;
 use kube::core::cel::cel::{Context, ExecutionError, Program as Parsed, Value};
 
-pub(crate) use library::functions;
+pub(crate) use library::{functions, read, written};
 pub(crate) use meter::{Budget, Spent};
 
 /// What makes an expression one of others. What is written with two of them counts twice.
@@ -28,6 +28,8 @@ const OPERATORS_MAX: usize = 256;
 const OPERATORS_SMALL: usize = 16;
 /// Room to parse any of them: their parser takes about 64 KiB for each bracket.
 const PARSER_BYTES: usize = 32 * 1024 * 1024;
+/// Room that is enough to go down the tree of any of them.
+const ROOM_BYTES: usize = 1024 * 1024;
 /// Room to evaluate any of them, about 40 KiB for each operator; for small ones there is enough.
 const EVALUATION_BYTES: usize = 16 * 1024 * 1024;
 
@@ -57,6 +59,7 @@ impl Size {
             operators += usize::from(OPERATORS.contains(letter));
             nesting = nesting.max(depth);
         }
+        operators += n_memberships(text);
         if nesting > NESTING_MAX {
             return Err(format!(
                 "expression nested {nesting} deep, at most {NESTING_MAX} is evaluated"
@@ -82,6 +85,20 @@ impl Size {
     }
 }
 
+/// How often `in` stands in a text, the operator that is a word; the end of a longer word counts, too.
+fn n_memberships(text: &str) -> usize {
+    let follows = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    text.split("in")
+        .skip(1)
+        .filter(|rest| !follows(rest))
+        .count()
+}
+
+/// Does something that goes down the tree of an expression.
+pub(crate) fn with_room<T>(walk: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(ROOM_BYTES, PARSER_BYTES, walk)
+}
+
 /// An expression, ready to be evaluated.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -103,7 +120,7 @@ impl Program {
     /// What is wrong with it.
     pub(crate) fn of(text: &str, mut tree: IdedExpr) -> Result<Self, String> {
         let size = Size::of(text)?;
-        let variables = meter::install(&mut tree)?;
+        let variables = with_room(|| meter::install(&mut tree))?;
         Ok(Self {
             tree,
             size,

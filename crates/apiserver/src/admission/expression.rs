@@ -120,8 +120,7 @@ impl Names {
     pub(crate) fn new<'a>(values: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Self {
         let mut context = expression::functions();
         for (name, value) in values {
-            let value = schema::value(None, value, &context);
-            context.add_variable_from_value(name, value);
+            context.add_variable_from_value(name, schema::value(None, value));
         }
         Self {
             context,
@@ -141,6 +140,11 @@ impl Names {
             }
             let map = Arc::new(values.clone());
             let variables = cel::Value::Map(Map { map });
+            // They are copied each time.
+            let left = self.left.get_mut().unwrap_or_else(PoisonError::into_inner);
+            if left.copies(expression::written(&variables)).is_err() {
+                return;
+            }
             self.context.add_variable_from_value("variables", variables);
         }
     }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::mem;
 use std::time::Duration;
 
-use super::library::{GOOGLE, NAMESPACES, TYPES};
+use super::library::{BYTES_PER_STEP, GOOGLE, NAMESPACES, TYPES};
 use kube::core::cel::cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators,
 };
@@ -23,8 +23,6 @@ const OBJECT_STEPS_MAX: u64 = 10_000_000;
 /// The longest time of them on a processor. No rule that is meant well comes near.
 const CALL_LASTS_MAX: Duration = Duration::from_secs(5);
 const OBJECT_LASTS_MAX: Duration = Duration::from_secs(20);
-/// After how many steps the time is looked at.
-const STEPS_PER_LOOK: u64 = 1024;
 /// Names that nobody can write.
 const STEPS: &str = "@steps";
 pub(super) const ADD: &str = "@add";
@@ -94,6 +92,11 @@ impl Budget {
         }
     }
 
+    /// Takes steps for so many bytes that are copied.
+    pub(crate) fn copies(&mut self, bytes: usize) -> Result<(), Spent> {
+        self.take((bytes / BYTES_PER_STEP) as u64)
+    }
+
     /// Evaluates something, and takes what it cost.
     pub(super) fn spend<T>(&mut self, evaluate: impl FnOnce() -> T) -> Result<T, Spent> {
         let begun = processor_time();
@@ -155,6 +158,7 @@ impl Installing {
                     steps += match &mut entry.expr {
                         EntryExpr::MapEntry(entry) => {
                             let steps = self.walk(&mut entry.key)? + self.walk(&mut entry.value)?;
+                            copied(&mut entry.key);
                             copied(&mut entry.value);
                             steps
                         }
@@ -244,18 +248,16 @@ pub(super) fn node(expr: Expr) -> IdedExpr {
 /// Gives a context what counts.
 pub(super) fn register(context: &mut Context<'_>) {
     context.add_function(STEPS, |steps: i64| {
-        take(steps.unsigned_abs(), false).map(|()| true)
+        take(steps.unsigned_abs()).map(|()| true)
     });
 }
 
-/// Takes steps from what the evaluation may do. Whoever takes long for few looks at the time, too.
-pub(super) fn take(steps: u64, looks: bool) -> Result<(), ExecutionError> {
+/// Takes steps from what the evaluation may do. What is done between two looks at the time may take long.
+pub(super) fn take(steps: u64) -> Result<(), ExecutionError> {
     let mut left = LEFT.get();
-    let after = left.steps.saturating_sub(steps);
-    let looks = looks || left.steps / STEPS_PER_LOOK != after / STEPS_PER_LOOK;
-    left.steps = match looks && processor_time() > left.until {
+    left.steps = match processor_time() > left.until {
         true => 0,
-        false => after,
+        false => left.steps.saturating_sub(steps),
     };
     LEFT.set(left);
     match left.steps {

@@ -120,6 +120,18 @@ fn values_do_not_grow_without_end() {
         ),
         ("'%.2f'.format([1.0]) == '1.00'", 0, Ok(Value::Bool(true))),
         (
+            "[optional.of(text), optional.of(text), optional.of(text), optional.of(text), optional.of(text), optional.of(text)].size() == 6",
+            3_000_000,
+            Err(Spent::Call),
+        ),
+        (
+            "[{text: 1}, {text: 2}, {text: 3}, {text: 4}, {text: 5}, {text: 6}].size() == 6",
+            3_000_000,
+            Err(Spent::Call),
+        ),
+        ("text.findAll('.').size() > 0", 3_000_000, Err(Spent::Call)),
+        ("text.split('').size() > 0", 3_000_000, Err(Spent::Call)),
+        (
             "text.split('a').size() == 1001",
             1_000,
             Ok(Value::Bool(true)),
@@ -258,4 +270,28 @@ fn letters_are_counted() {
         &mut Budget::default(),
     );
     assert_eq!(value, Ok(Value::Bool(true)));
+}
+
+#[test]
+fn what_goes_too_deep_is_refused_before() {
+    for text in ["1 in ".repeat(1_000) + "[1]", "1in ".repeat(1_000) + "[1]"] {
+        let refused = Program::compile(&text).expect_err("it would need too much room");
+        assert!(refused.contains("operators"), "{refused}");
+    }
+    let most = "1 in ".repeat(200) + "[1]";
+    let program = Program::compile(&most).expect("it is just short enough");
+    let evaluated = program.evaluate(&functions(), &mut Budget::default());
+    evaluated
+        .expect("it costs little")
+        .expect_err("a number is in no truth");
+}
+
+#[test]
+fn patterns_are_bounded() {
+    let context = functions();
+    for text in ["'a'.matches('[ab]{20000}')", "'a'.matches('(')"] {
+        let program = Program::compile(text).expect(text);
+        let evaluated = program.evaluate(&context, &mut Budget::default());
+        evaluated.expect("it costs little").expect_err(text);
+    }
 }

@@ -84,12 +84,12 @@ impl Estimate {
     ) -> Result<(), String> {
         let tree = expression::parse(text)?;
         rules::checked(&Program::of(text, tree.clone())?)?;
-        if let Some(field) = undefined(&tree, names, root) {
+        if let Some(field) = expression::with_room(|| undefined(&tree, names, root)) {
             return Err(format!(
                 "compilation failed: ERROR: undefined field '{field}': {text}"
             ));
         }
-        let cost = rounds(&tree, names).saturating_mul(often);
+        let cost = expression::with_room(|| rounds(&tree, names)).saturating_mul(often);
         self.total = self.total.saturating_add(cost);
         if cost > RULE_COST_MAX {
             let why = exceeded("estimated rule cost", cost, RULE_COST_MAX);

@@ -182,7 +182,7 @@ impl Judge<'_> {
             self.spent(spent, schema, (value, path));
             return Err(spent);
         }
-        let read = |json: &Value| values::value(Some(schema), json, self.functions);
+        let read = |json: &Value| values::value(Some(schema), json);
         let before = old.map(read);
         let mut scope = self.functions.new_inner_scope();
         scope.add_variable_from_value(SELF, read(value));

@@ -1,12 +1,13 @@
 //! Values in expressions: what JSON stands for, by its schema where it has one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
+use kube::core::cel::cel;
 use kube::core::cel::cel::objects::{Key, Map};
-use kube::core::cel::cel::{self, Context, Program};
 use serde_json::{Number, Value};
 
+use crate::expression;
 use crate::schema::format::Format;
 use crate::schema::{Additional, Kind, Schema};
 
@@ -35,23 +36,23 @@ const RESERVED: [&str; 21] = [
     "while",
 ];
 
-/// What a value is in an expression; texts of some formats are read by the functions of the context.
-pub(crate) fn value(schema: Option<&Schema>, json: &Value, functions: &Context<'_>) -> cel::Value {
+/// What a value is in an expression.
+pub(crate) fn value(schema: Option<&Schema>, json: &Value) -> cel::Value {
     match json {
         Value::Null => cel::Value::Null,
         Value::Bool(value) => cel::Value::Bool(*value),
         Value::Number(given) => number(schema, given),
-        Value::String(given) => text(schema, given, functions),
+        Value::String(given) => text(schema, given),
         Value::Array(list) => {
             let items = schema.and_then(|schema| schema.items.as_deref());
-            let items = list.iter().map(|item| value(items, item, functions));
+            let items = list.iter().map(|item| value(items, item));
             cel::Value::List(Arc::new(items.collect()))
         }
         Value::Object(fields) => {
             let is_map = schema.is_none_or(|it| !matches!(it.additional, Additional::Unknown));
             let mut map = HashMap::with_capacity(fields.len());
             for (name, content) in fields {
-                let content = value(schema.and_then(|it| it.field(name)), content, functions);
+                let content = value(schema.and_then(|it| it.field(name)), content);
                 let name = match is_map {
                     // Its keys are data.
                     true => name.clone(),
@@ -76,34 +77,18 @@ fn number(schema: Option<&Schema>, given: &Number) -> cel::Value {
     }
 }
 
-fn text(schema: Option<&Schema>, given: &str, functions: &Context<'_>) -> cel::Value {
+fn text(schema: Option<&Schema>, given: &str) -> cel::Value {
     let plain = || cel::Value::String(Arc::new(given.to_owned()));
     let format = schema
         .filter(|schema| !schema.int_or_string)
         .and_then(|schema| schema.limits.format);
-    let Some(reader) = format.and_then(reader) else {
-        return plain();
+    let reader = match format {
+        Some(Format::DateTime) => "timestamp",
+        Some(Format::Duration) => "duration",
+        Some(Format::Byte) => "base64.decode",
+        _ => return plain(),
     };
-    let mut scope = functions.new_inner_scope();
-    scope.add_variable_from_value("text", plain());
-    reader.execute(&scope).unwrap_or_else(|_| plain())
-}
-
-/// What reads texts that stand for something else.
-fn reader(format: Format) -> Option<&'static Program> {
-    static TIME: LazyLock<Program> = LazyLock::new(|| compiled("timestamp(text)"));
-    static DURATION: LazyLock<Program> = LazyLock::new(|| compiled("duration(text)"));
-    static BYTES: LazyLock<Program> = LazyLock::new(|| compiled("base64.decode(text)"));
-    match format {
-        Format::DateTime => Some(&TIME),
-        Format::Duration => Some(&DURATION),
-        Format::Byte => Some(&BYTES),
-        _ => None,
-    }
-}
-
-fn compiled(text: &str) -> Program {
-    Program::compile(text).expect("it is an expression")
+    expression::read(reader, plain()).unwrap_or_else(plain)
 }
 
 /// What every embedded object has.
