@@ -1,4 +1,5 @@
-//! Runs the tests that need privileges and real kernels: everything in the crate `live`, one test at a time.
+//! Runs the tests that need privileges and real kernels: everything in the crate `live`, one test at a time but for those
+//! that only ask servers.
 //!
 //! A test that the machine cannot run says `skipped: REASON`, on its output or in the file that `GROMA_SKIPPED` names,
 //! and returns; this shows the reason, so that nobody takes it for a pass. Tests find the programs by `GROMA_BIN`
@@ -16,6 +17,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 const TESTS: &str = "crates/live/tests";
+/// Those whose tests only ask servers that they start themselves, and can do so side by side.
+const SIDE_BY_SIDE: [&str; 2] = ["kubectl", "parity"];
 /// What is in the name of each test that proves the laws.
 const LAWS: &str = "the_laws";
 
@@ -30,20 +33,27 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
         .map(|why| format!("skipped: {why}\n"))
         .collect();
     fs::write(&skipped, missing).context("cannot write target/live-skipped")?;
-    let mut command = cargo::cargo();
-    command.args(["test", "--no-fail-fast"]);
-    for test in cargo::targets_in(TESTS)? {
-        command.args(["--test", &test]);
-    }
-    command
-        .arg("--")
-        .args(["--test-threads=1", "--show-output"])
-        .args(filter);
-    command
-        .env("GROMA_BIN", &packed.programs)
-        .env("GROMA_IMAGES", images)
-        .env("GROMA_SKIPPED", &skipped);
-    tally(&mut command, &skipped)?;
+    let tests = cargo::targets_in(TESTS)?;
+    let (beside, alone): (Vec<&String>, Vec<&String>) = tests
+        .iter()
+        .partition(|test| SIDE_BY_SIDE.contains(&test.as_str()));
+    let run = |tests: &[&String], threads: &str| {
+        let mut command = cargo::cargo();
+        command.args(["test", "--no-fail-fast"]);
+        tests.iter().for_each(|test| {
+            command.args(["--test", test]);
+        });
+        command.args(["--", threads, "--show-output"]).args(filter);
+        command
+            .env("GROMA_BIN", &packed.programs)
+            .env("GROMA_IMAGES", &images)
+            .env("GROMA_SKIPPED", &skipped);
+        tally(&mut command, &skipped)
+    };
+    let alone = run(&alone, "--test-threads=1");
+    fs::write(&skipped, "").context("cannot write target/live-skipped")?;
+    let beside = run(&beside, "--test-threads=3");
+    alone.and(beside)?;
     match filter {
         None => laws(&skipped),
         Some(_) => Ok(()),
