@@ -28,7 +28,8 @@ use tokio_rustls::TlsConnector;
 
 /// How long after a door has closed it is opened again.
 const REOPEN: Duration = Duration::from_millis(500);
-/// The same where none can be opened: the server may be another one by then.
+/// The longest that it is after where none can be opened: the server may know the host a moment later, or be another one
+/// some day.
 const REOPEN_IMPOSSIBLE: Duration = Duration::from_secs(60);
 /// The port of an address that names none.
 const HTTPS: u16 = 443;
@@ -50,20 +51,27 @@ pub async fn keep_open(
         containers: containers.clone(),
         router: router.clone(),
     });
+    let mut pause = REOPEN;
     loop {
-        let pause = match serve(kubeconfig, host, answers.clone()).await {
-            Err(error) if is_impossible(&error) => {
-                let error = format!("{error:#}");
-                tracing::warn!(error, "no door can be opened: logs and exec do not work");
-                REOPEN_IMPOSSIBLE
+        let served = serve(kubeconfig, host, answers.clone()).await;
+        let impossible = served.as_ref().is_err_and(is_impossible);
+        if let Err(error) = served {
+            let error = format!("{error:#}");
+            match impossible && pause == REOPEN_IMPOSSIBLE {
+                true => tracing::warn!(error, "no door can be opened: logs and exec do not work"),
+                false => tracing::debug!(error, "the door is closed"),
             }
-            Err(error) => {
-                tracing::debug!(error = format!("{error:#}"), "the door is closed");
-                REOPEN
-            }
-            Ok(()) => REOPEN,
-        };
+        }
         tokio::time::sleep(pause).await;
+        pause = next_pause(pause, impossible);
+    }
+}
+
+/// Where no door can be opened, it is tried less and less often.
+fn next_pause(pause: Duration, impossible: bool) -> Duration {
+    match impossible {
+        true => (pause * 2).min(REOPEN_IMPOSSIBLE),
+        false => REOPEN,
     }
 }
 
@@ -250,5 +258,22 @@ impl IntoResponse for Refusal {
         let code =
             StatusCode::from_u16(self.0.kind.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (code, self.0.what).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_does_not_know_the_host_yet_is_soon_asked_again() {
+        let mut pauses = vec![REOPEN];
+        for _ in 0..9 {
+            pauses.push(next_pause(pauses[pauses.len() - 1], true));
+        }
+        let first: Duration = pauses[..4].iter().sum();
+        assert!(first < Duration::from_secs(10), "{pauses:?}");
+        assert_eq!(pauses.last(), Some(&REOPEN_IMPOSSIBLE));
+        assert_eq!(next_pause(REOPEN_IMPOSSIBLE, false), REOPEN);
     }
 }
