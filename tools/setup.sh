@@ -102,43 +102,28 @@ ensure_rust() {
     fi
 }
 
-# Go comes as a module, as does all that it builds here.
-GO=1.26.8
-GO_SHA256=30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7
-GO_MODULE="golang.org/toolchain@v0.0.1-go$GO.linux-amd64"
-GO_URL="https://proxy.golang.org/golang.org/toolchain/@v/v0.0.1-go$GO.linux-amd64.zip"
-
 go_is_new_enough() {
     has go || return 1
     there=$(go env GOVERSION | sed 's/^go//')
     [ "$(printf '%s\n%s\n' 1.26 "$there" | sort -V | head -n1)" = 1.26 ]
 }
 
-# Unpacks Go into a folder; a module keeps no modes.
-fetch_go() {
-    curl -fsSL --proto '=https' -o "$1/go.zip" "$GO_URL" &&
-        echo "$GO_SHA256  $1/go.zip" | sha256sum -c --quiet &&
-        python3 -m zipfile -e "$1/go.zip" "$1" &&
-        chmod +x "$1/$GO_MODULE"/bin/* "$1/$GO_MODULE"/pkg/tool/*/*
-}
-
+# Made beside its place, which then names it, so that an interrupted run leaves none.
 ensure_go() {
     cache="${XDG_CACHE_HOME:-$HOME/.cache}/groma"
     if go_is_new_enough || [ -x "$cache/go/bin/go" ]; then return 0; fi
-    if [ "$(uname -sm)" != "Linux x86_64" ]; then
-        say "for the live tests with Kubernetes please install Go 1.26"
-        return 0
-    fi
-    say "fetching Go $GO"
+    say "fetching Go"
     mkdir -p "$cache"
-    work=$(mktemp -d "$cache/go.XXXXXX")
-    if fetch_go "$work"; then
+    new=$(mktemp -d "$cache/go.XXXXXX")
+    if python3 -m venv "$new" &&
+        "$new/bin/python" -m pip install -q --require-hashes --only-binary :all: -r tests/go/requirements.txt >/dev/null 2>&1; then
+        # Its scripts name the folder in which they were made, so it stays there.
         rm -rf "$cache/go"
-        mv "$work/$GO_MODULE" "$cache/go"
+        ln -s "$(basename "$new")" "$cache/go"
     else
+        rm -rf "$new"
         say "Go cannot be had; the live tests with Kubernetes will say so"
     fi
-    rm -rf "$work"
 }
 
 ensure_packages
