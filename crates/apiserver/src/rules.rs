@@ -3,10 +3,14 @@
 //! They know schemas and metadata, and nothing of time, storage or other objects; what depends on those (does the
 //! namespace exist?) is decided under the server's lock. How objects go is [`crate::deletion`].
 
+mod form;
+
+#[cfg(test)]
+mod tests;
+
 use serde_json::Value;
 
 use crate::convert::Known;
-use crate::decode::lost;
 use crate::failure::{Cause, Failure};
 use crate::object::{
     DEPTH_MAX, OBJECT_BYTES_MAX, Object, depth, json_bytes, meta, meta_mut, meta_text,
@@ -179,94 +183,6 @@ impl Frame<'_> {
         }
     }
 
-    /// What somebody applies, in the form of an object that has only the fields which he names.
-    pub(crate) fn configuration(
-        &self,
-        mut value: Value,
-        subresource: Option<Subresource>,
-    ) -> Result<Value, Failure> {
-        let fields = value.as_object();
-        let fields =
-            fields.ok_or_else(|| Failure::bad_request("the body must be one JSON object"))?;
-        let (api_version, kind) = (text(fields.get("apiVersion")), text(fields.get("kind")));
-        let expected = self.resource.api_version(&self.version.name);
-        if (api_version, kind) != (expected.as_str(), self.resource.kind.as_str()) {
-            let message = format!("invalid object type: {api_version}, Kind={kind}");
-            return Err(Failure::bad_request(message));
-        }
-        if meta(&value).contains_key(ownership::FIELD) {
-            return Err(Failure::bad_request("metadata.managedFields must be nil"));
-        }
-        let hollow = metadata::hollow(&value);
-        let mut unknown = metadata::normalise(&mut value).map_err(Failure::bad_request)?;
-        if let Some(schema) = &self.version.schema {
-            schema.prune(&mut value, &mut unknown);
-        }
-        if let Some(typed) = self.version.typed {
-            let read = (typed.read)(&value).map_err(|why| self.unreadable(&why))?;
-            lost(&value, &read, "", &mut unknown);
-        }
-        if let Some(failure) = self.undeclared(&value, &unknown) {
-            return Err(failure);
-        }
-        // Whoever applies nothing owns it all the same.
-        meta_mut(&mut value).extend(hollow);
-        match subresource {
-            Some(Subresource::Status) => {
-                let observed =
-                    |field: &str| !matches!(field, "apiVersion" | "kind" | "metadata" | "status");
-                let fields = value.as_object_mut().into_iter();
-                fields.for_each(|fields| fields.retain(|field, _| !observed(field)));
-            }
-            None if self.version.status => remove(&mut value, "status"),
-            Some(Subresource::Finalize | Subresource::Scale) | None => {}
-        }
-        self.name(&mut value);
-        Ok(value)
-    }
-
-    /// Nobody can own what there is not, however leniently fields are checked. As Kubernetes says it, with its code.
-    fn undeclared(&self, value: &Value, unknown: &[String]) -> Option<Failure> {
-        let why = match unknown {
-            [] => return None,
-            [path] => format!(".{path}: field not declared in schema"),
-            many => {
-                let lines = many.iter();
-                let lines = lines.map(|path| format!("\n  .{path}: field not declared in schema"));
-                format!("errors:{}", lines.collect::<String>())
-            }
-        };
-        let (namespace, name) = (meta_text(value, "namespace"), meta_text(value, "name"));
-        let (group, version) = (&self.resource.group, &self.version.name);
-        let message = format!(
-            "failed to create typed patch object ({namespace}/{name}; {group}/{version}, Kind={}): {why}",
-            self.resource.kind
-        );
-        Some(Failure::new(500, "", message))
-    }
-
-    /// Why a document is refused in which fields stand twice: for those, and for what is not known.
-    pub(crate) fn repeated(&self, mut value: Value, repeated: Vec<String>) -> Failure {
-        let lenient = Frame {
-            validation: FieldValidation::Warn,
-            by: None,
-            ..*self
-        };
-        let unknown = match lenient.read(&mut value, None) {
-            Ok(unknown) => unknown,
-            Err(failure) => return failure,
-        };
-        let all = match self.version.typed {
-            Some(_) => [unknown, repeated],
-            // Its fields are looked at when it has been read.
-            None => [repeated, unknown],
-        };
-        self.unreadable(&format!(
-            "strict decoding error: {}",
-            all.concat().join(", ")
-        ))
-    }
-
     /// How it is owned.
     pub(crate) fn forms(&self) -> Forms<'_> {
         Forms {
@@ -304,89 +220,6 @@ impl Frame<'_> {
             namespace::keep(&mut new, &old.value, subresource);
         }
         new
-    }
-
-    /// Checks the frame of a document, and brings it into its one form; answers with what the client should be warned of.
-    fn read(&self, value: &mut Value, old: Option<&Value>) -> Result<Vec<String>, Failure> {
-        let unknown = self.in_form(value, old)?;
-        self.judge(unknown)
-    }
-
-    /// The same; answers with the paths of unknown fields.
-    fn in_form(&self, value: &mut Value, old: Option<&Value>) -> Result<Vec<String>, Failure> {
-        if !value.is_object() {
-            return Err(Failure::bad_request("the body must be one JSON object"));
-        }
-        self.check_kind(value)?;
-        let mut unknown = metadata::normalise(value).map_err(Failure::bad_request)?;
-        if let Some(schema) = &self.version.schema {
-            schema.prune(value, &mut unknown);
-        }
-        if let Some(complete) = self.resource.traits.complete {
-            complete(value, old);
-        }
-        if let Some(typed) = self.version.typed {
-            let read = (typed.read)(value).map_err(|why| self.unreadable(&why))?;
-            lost(value, &read, "", &mut unknown);
-            *value = read;
-        }
-        Ok(unknown)
-    }
-
-    fn check_kind(&self, value: &Value) -> Result<(), Failure> {
-        let expected = self.resource.api_version(&self.version.name);
-        let (api_version, kind) = (text(value.get("apiVersion")), text(value.get("kind")));
-        if !api_version.is_empty() && api_version != expected {
-            let message = format!(
-                "the API version in the data ({api_version}) does not match the expected API version ({expected})"
-            );
-            return Err(Failure::bad_request(message));
-        }
-        if !kind.is_empty() && kind != self.resource.kind {
-            let expected = &self.resource.kind;
-            if !self.resource.is_built_in() {
-                let cause = Cause::invalid("kind", &kind.into(), &format!("must be {expected}"));
-                let name = meta_text(value, "name");
-                return Err(Failure::invalid(self.resource, name, &[cause]));
-            }
-            let message = format!(
-                "the kind in the data ({kind}) does not match the expected kind ({expected})"
-            );
-            return Err(Failure::bad_request(message));
-        }
-        Ok(())
-    }
-
-    /// What happens about unknown fields.
-    fn judge(&self, unknown: Vec<String>) -> Result<Vec<String>, Failure> {
-        let lines = unknown_lines(&unknown);
-        match self.validation {
-            FieldValidation::Ignore => Ok(Vec::new()),
-            FieldValidation::Warn => Ok(lines),
-            FieldValidation::Strict if lines.is_empty() => Ok(lines),
-            FieldValidation::Strict => {
-                Err(self.unreadable(&format!("strict decoding error: {}", lines.join(", "))))
-            }
-        }
-    }
-
-    fn unknown_in_patch(&self, unknown: &[String]) -> Failure {
-        let why = format!(
-            "strict decoding error: {}",
-            unknown_lines(unknown).join(", ")
-        );
-        let cause = Cause::new(
-            "FieldValueInvalid",
-            "patch",
-            format!("Invalid value: {why}"),
-        );
-        Failure::new(422, "Invalid", format!(" \"\" is invalid: {cause}")).with_causes(&[cause])
-    }
-
-    fn unreadable(&self, why: &str) -> Failure {
-        let (kind, version) = (&self.resource.kind, &self.version.name);
-        let message = format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}");
-        Failure::bad_request(message)
     }
 
     fn check_version(&self, value: &Value, old: &Object, patched: bool) -> Result<(), Failure> {
@@ -560,11 +393,6 @@ impl Frame<'_> {
     }
 }
 
-fn unknown_lines(paths: &[String]) -> Vec<String> {
-    let line = |path: &String| format!("unknown field {path:?}");
-    paths.iter().map(line).collect()
-}
-
 pub(crate) fn bump_generation(value: &mut Value) {
     let generation = meta(value)
         .get("generation")
@@ -590,56 +418,4 @@ fn remove(value: &mut Value, field: &str) {
 
 fn text(value: Option<&Value>) -> &str {
     value.and_then(Value::as_str).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn widgets() -> Resource {
-        let definition = json!({
-            "metadata": {"name": "widgets.example.com"},
-            "spec": {
-                "group": "example.com", "scope": "Cluster",
-                "names": {"plural": "widgets", "singular": "widget", "kind": "Widget"},
-                "versions": [{
-                    "name": "v1", "served": true, "storage": true,
-                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {
-                        "spec": {"type": "object", "properties": {"size": {"type": "integer", "maximum": 3}}},
-                    }}},
-                }],
-            },
-        });
-        let definition = serde_json::from_value(definition).expect("a definition");
-        Resource::from_crd(&definition).expect("it can be served")
-    }
-
-    #[test]
-    fn what_was_wrong_before_its_schema_became_narrower_does_not_hold_an_object() {
-        let resource = widgets();
-        let frame = Frame {
-            resource: &resource,
-            version: &resource.versions[0],
-            validation: FieldValidation::Strict,
-            by: None,
-            known: &Known::default(),
-        };
-        let widget = |size: u32, finalizers: &[&str]| {
-            json!({
-                "apiVersion": "example.com/v1", "kind": "Widget",
-                "metadata": {"name": "a", "finalizers": finalizers}, "spec": {"size": size},
-            })
-        };
-        let old = Object::at(resource.key("", "a"), 1, widget(9, &["x/y"]));
-        let replaced = |value| {
-            let draft = frame.redraft(value, &old, None, true)?;
-            frame.replace(draft.value, &old)
-        };
-        replaced(widget(9, &[])).expect("the size is as it was");
-        replaced(widget(2, &[])).expect("it is mended");
-        let refused = replaced(widget(8, &[])).expect_err("it is wrong in another way");
-        assert_eq!(refused.code, 422);
-    }
 }

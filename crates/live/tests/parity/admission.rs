@@ -8,7 +8,7 @@ use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 use crate::hook::Hook;
-use crate::pair::{Pair, Step, hidden};
+use crate::pair::{Pair, hidden};
 
 const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -17,17 +17,7 @@ const MERGE: &str = "application/merge-patch+json";
 const APPLY: &str = "application/apply-patch+yaml";
 
 async fn send(pair: &Pair, method: &str, path: &str, content_type: &str, body: &Value) {
-    let step = Step {
-        method,
-        path,
-        content_type,
-        body: if body.is_null() {
-            Vec::new()
-        } else {
-            body.to_string().into_bytes()
-        },
-    };
-    pair.compare(&step).await;
+    pair.send((method, content_type), path, body).await;
 }
 
 fn map(name: &str, data: &Value) -> Value {

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::pair::{Pair, Step};
+use crate::pair::Pair;
 
 const CORE: &str = "/api/v1/namespaces/default";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
@@ -17,13 +17,7 @@ async fn send(pair: &Pair, method: &str, path: &str, body: &Value) {
         ("PATCH", false) => "application/strategic-merge-patch+json",
         _ => "application/json",
     };
-    let step = Step {
-        method,
-        path,
-        content_type,
-        body: body.to_string().into_bytes(),
-    };
-    pair.compare(&step).await;
+    pair.send((method, content_type), path, body).await;
 }
 
 /// Creates each of these objects in a collection, good or not.

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::pair::{Pair, Step};
+use crate::pair::Pair;
 
 const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
@@ -29,17 +29,7 @@ async fn send(pair: &Pair, method: &str, path: &str, body: &Value) {
         "PATCH" => "application/merge-patch+json",
         _ => "application/json",
     };
-    let body = match body {
-        Value::Null => Vec::new(),
-        body => body.to_string().into_bytes(),
-    };
-    let step = Step {
-        method,
-        path,
-        content_type,
-        body,
-    };
-    pair.compare(&step).await;
+    pair.send((method, content_type), path, body).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::pair::{Pair, Step};
+use crate::pair::{Pair, cups};
 
 const CUPS: &str = "/apis/example.com/v1/namespaces/default/cups";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -17,32 +17,12 @@ const JSON: &str = "application/json";
 const POLICIES: [&str; 3] = ["Background", "Foreground", "Orphan"];
 
 async fn pair() -> Option<Pair> {
-    let schema = json!({"type": "object", "properties": {"size": {"type": "integer"}}});
-    Pair::new(&[json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "cups.example.com"},
-        "spec": {
-            "group": "example.com", "scope": "Namespaced",
-            "names": {"plural": "cups", "singular": "cup", "kind": "Cup", "listKind": "CupList"},
-            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
-                "selectableFields": [{"jsonPath": ".size"}]}],
-        },
-    })])
-    .await
+    let selectable = json!({"selectableFields": [{"jsonPath": ".size"}]});
+    Pair::new(&[cups(&selectable)]).await
 }
 
 async fn send(pair: &Pair, method: &str, path: &str, body: &Value) {
-    let body = match body {
-        Value::Null => Vec::new(),
-        body => body.to_string().into_bytes(),
-    };
-    let step = Step {
-        method,
-        path,
-        content_type: if body.is_empty() { "" } else { JSON },
-        body,
-    };
-    pair.compare(&step).await;
+    pair.send((method, JSON), path, body).await;
 }
 
 fn object(collection: &str, name: &str, metadata: &Value) -> Value {

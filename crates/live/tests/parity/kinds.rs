@@ -15,7 +15,7 @@ use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
 
 use crate::kinds::fault::Fault;
-use crate::pair::{Pair, Step};
+use crate::pair::Pair;
 
 /// A kind of ours.
 struct Kind {
@@ -88,14 +88,7 @@ async fn send(pair: &Pair, method: &str, path: &str, body: &Value) {
         "PATCH" => "application/json-patch+json",
         _ => "application/json",
     };
-    let body = body.to_string().into_bytes();
-    let step = Step {
-        method,
-        path,
-        content_type,
-        body,
-    };
-    pair.compare(&step).await;
+    pair.send((method, content_type), path, body).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

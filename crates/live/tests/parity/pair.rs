@@ -185,6 +185,21 @@ impl Pair {
         [ask(&self.real, step).await, ask(&self.ours, step).await]
     }
 
+    /// Sends a document, or nothing if it is null, to both and notes what differs in their answers.
+    pub async fn send(&self, (method, content_type): (&str, &str), path: &str, body: &Value) {
+        let (content_type, body) = match body {
+            Value::Null => ("", Vec::new()),
+            body => (content_type, body.to_string().into_bytes()),
+        };
+        let step = Step {
+            method,
+            path,
+            content_type,
+            body,
+        };
+        self.compare(&step).await;
+    }
+
     /// Sends a request to both and notes what differs in their answers.
     pub async fn compare(&self, step: &Step<'_>) {
         let (real, ours) = tokio::join!(ask(&self.real, step), ask(&self.ours, step));
@@ -331,6 +346,27 @@ fn of_causes((code, said): (u16, Value)) -> (u16, Value) {
         .map(|cause| format!("{} {}", cause["reason"], cause["field"]))
         .collect();
     (code, json!({"reason": said["reason"], "causes": causes}))
+}
+
+/// A definition of cups, whose only version has this besides.
+pub fn cups(besides: &Value) -> Value {
+    let properties = json!({"size": {"type": "integer"}, "word": {"type": "string"}});
+    let mut version = json!({
+        "name": "v1", "served": true, "storage": true,
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}},
+    });
+    for (field, content) in besides.as_object().into_iter().flatten() {
+        version[field] = content.clone();
+    }
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "cups.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "cups", "singular": "cup", "kind": "Cup", "listKind": "CupList"},
+            "versions": [version],
+        },
+    })
 }
 
 /// The code and the document of an answer; 0 if there is none.

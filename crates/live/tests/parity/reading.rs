@@ -7,7 +7,7 @@ use apiserver::Server;
 use live::kubernetes::ApiServer;
 use serde_json::{Value, json};
 
-use crate::pair::{Pair, Step};
+use crate::pair::{Pair, Step, cups};
 
 const CUPS: &str = "/apis/example.com/v1/namespaces/default/cups";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -20,35 +20,17 @@ async fn get(pair: &Pair, path: &str) {
 }
 
 async fn post(pair: &Pair, path: &str, body: &Value) {
-    let step = Step {
-        method: "POST",
-        path,
-        content_type: "application/json",
-        body: body.to_string().into_bytes(),
-    };
-    pair.compare(&step).await;
+    pair.send(("POST", "application/json"), path, body).await;
 }
 
 async fn with_cups() -> Option<Pair> {
-    let definition = json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "cups.example.com"},
-        "spec": {
-            "group": "example.com", "scope": "Namespaced",
-            "names": {"plural": "cups", "singular": "cup", "kind": "Cup", "listKind": "CupList"},
-            "versions": [{
-                "name": "v1", "served": true, "storage": true,
-                "selectableFields": [{"jsonPath": ".size"}],
-                "additionalPrinterColumns": [
-                    {"name": "Size", "type": "integer", "jsonPath": ".size", "description": "how large"},
-                    {"name": "Word", "type": "string", "jsonPath": ".word", "priority": 1},
-                ],
-                "schema": {"openAPIV3Schema": {"type": "object", "properties": {
-                    "size": {"type": "integer"}, "word": {"type": "string"},
-                }}},
-            }],
-        },
-    });
+    let definition = cups(&json!({
+        "selectableFields": [{"jsonPath": ".size"}],
+        "additionalPrinterColumns": [
+            {"name": "Size", "type": "integer", "jsonPath": ".size", "description": "how large"},
+            {"name": "Word", "type": "string", "jsonPath": ".word", "priority": 1},
+        ],
+    }));
     let pair = Pair::new(&[definition]).await?;
     for (name, labels) in [
         ("a", json!({"app": "x", "tier": "front"})),

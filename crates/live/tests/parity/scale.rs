@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::pair::{Pair, Step};
+use crate::pair::Pair;
 
 const GEARS: &str = "/apis/example.com/v1/namespaces/default/gears";
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -58,22 +58,12 @@ fn scale(fields: &Value) -> Value {
     scale
 }
 
-async fn send(pair: &Pair, (method, content_type): (&str, &str), path: &str, body: &Value) {
-    let body = match body {
-        Value::Null => Vec::new(),
-        body => body.to_string().into_bytes(),
-    };
+async fn send(pair: &Pair, how: (&str, &str), path: &str, body: &Value) {
     let path = match path.starts_with('/') && !path.starts_with("/apis") {
         true => format!("{GEARS}{path}"),
         false => path.to_owned(),
     };
-    let step = Step {
-        method,
-        path: &path,
-        content_type,
-        body,
-    };
-    pair.compare(&step).await;
+    pair.send(how, &path, body).await;
 }
 
 /// What the object and its scale look like now.

@@ -8,7 +8,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-use crate::pair::{Pair, hidden, undescribed};
+use crate::pair::{Pair, cups, hidden, undescribed};
 
 const CUPS: &str = "/apis/example.com/v1/namespaces/default/cups";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -74,18 +74,8 @@ fn is_age(cell: &Value) -> bool {
 }
 
 async fn pair() -> Option<Pair> {
-    let schema = json!({"type": "object", "properties": {"size": {"type": "integer"}}});
-    Pair::new(&[json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "cups.example.com"},
-        "spec": {
-            "group": "example.com", "scope": "Namespaced",
-            "names": {"plural": "cups", "singular": "cup", "kind": "Cup", "listKind": "CupList"},
-            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
-                "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".size"}]}],
-        },
-    })])
-    .await
+    let column = json!({"name": "Size", "type": "integer", "jsonPath": ".size"});
+    Pair::new(&[cups(&json!({"additionalPrinterColumns": [column]}))]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
