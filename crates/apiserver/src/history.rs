@@ -3,15 +3,17 @@
 //! What is kept is text, and read again by the few who ask for it.
 //! It is bounded: below the oldest kept change everything is "too old", and clients list again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use crate::failure::Failure;
+use crate::index::Objects;
 use crate::object::{Key, Object};
 use crate::selection::field::text_at;
 use crate::selection::{Narrowest, Selection};
+use crate::store::{Loaded, Undo};
 
 /// How many changes a server keeps unless told otherwise.
 pub const HISTORY_EVENTS_DEFAULT: usize = 16_384;
@@ -176,19 +178,46 @@ impl Kept {
 pub(crate) struct History {
     events: VecDeque<Arc<Kept>>,
     /// Changes up to this revision are forgotten.
-    compacted: u64,
+    forgotten: u64,
     limit: usize,
     bytes: usize,
 }
 
 impl History {
+    /// The past that storage has kept, below the objects that are there now. What cannot be read any more is forgotten,
+    /// and all before it.
+    pub(crate) fn restored(loaded: Loaded, objects: &Objects, limit: usize) -> Self {
+        let mut later = BTreeMap::new();
+        let mut events = Vec::new();
+        let mut forgotten = loaded.forgotten;
+        for undo in loaded.changes.into_iter().rev() {
+            let revision = undo.revision;
+            let Some(event) = undone(undo, &mut later, objects) else {
+                tracing::warn!(revision, "a kept change cannot be read and is forgotten");
+                forgotten = revision;
+                break;
+            };
+            events.push(event);
+        }
+        let mut history = Self::new(forgotten, limit);
+        for event in events.into_iter().rev() {
+            history.push(&event, objects.paths(&event.new.key.home));
+        }
+        history
+    }
+
     pub(crate) fn new(start: u64, limit: usize) -> Self {
         Self {
             events: VecDeque::new(),
-            compacted: start,
+            forgotten: start,
             limit,
             bytes: 0,
         }
+    }
+
+    /// Changes up to this revision are forgotten.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     /// Keeps a change of an object that is found by the values at these paths.
@@ -201,14 +230,14 @@ impl History {
                 .pop_front()
                 .expect("it is longer than its limit");
             self.bytes -= oldest.new.json.len();
-            self.compacted = oldest.new.revision;
+            self.forgotten = oldest.new.revision;
         }
     }
 
     /// Forgets everything up to now.
     pub(crate) fn compact(&mut self) {
         if let Some(last) = self.events.back() {
-            self.compacted = last.new.revision;
+            self.forgotten = last.new.revision;
         }
         self.events.clear();
         self.bytes = 0;
@@ -216,8 +245,8 @@ impl History {
 
     /// The changes after `revision`, oldest first.
     pub(crate) fn since(&self, revision: u64) -> Result<impl Iterator<Item = &Arc<Kept>>, Failure> {
-        if revision < self.compacted {
-            return Err(Failure::expired(revision, self.compacted));
+        if revision < self.forgotten {
+            return Err(Failure::expired(revision, self.forgotten));
         }
         let start = self
             .events
@@ -237,6 +266,33 @@ impl History {
             |kept: &&Arc<Kept>| *kept.key.home == *selection.home && kept.may_concern(&looked_at);
         Ok(since.filter(concerns).cloned().collect())
     }
+}
+
+/// The change that is undone; `later` holds what objects were before the changes after it.
+fn undone(
+    undo: Undo,
+    later: &mut BTreeMap<String, Option<Arc<Object>>>,
+    objects: &Objects,
+) -> Option<Event> {
+    let key = Key::of_storage(&undo.key)?;
+    let before = match undo.before {
+        Some(json) => Some(Arc::new(Object::of_storage(key.clone(), json)?)),
+        None => None,
+    };
+    let after = match later.insert(undo.key, before.clone()) {
+        Some(after) => after,
+        None => objects.get(&key).cloned(),
+    };
+    let (change, new) = match (&before, after) {
+        (None, Some(after)) => (Change::Added, after),
+        (Some(_), Some(after)) => (Change::Modified, after),
+        (Some(before), None) => {
+            let last = Object::at(key, undo.revision, before.value.clone());
+            (Change::Deleted, Arc::new(last))
+        }
+        (None, None) => return None,
+    };
+    (new.revision == undo.revision).then(|| Event::new(change, before, new))
 }
 
 #[cfg(test)]

@@ -35,6 +35,20 @@ impl Key {
         let Home { group, plural } = &*self.home;
         format!("{group}/{plural}/{}/{}", self.namespace, self.name)
     }
+
+    /// The key that is stored as that text; `None` if it is none.
+    pub(crate) fn of_storage(text: &str) -> Option<Self> {
+        let mut parts = text.split('/').map(str::to_owned);
+        let home = Home {
+            group: parts.next()?,
+            plural: parts.next()?,
+        };
+        Some(Self {
+            home: Arc::new(home),
+            namespace: parts.next()?,
+            name: parts.next()?,
+        })
+    }
 }
 
 /// One state of one object. Never changed: a write makes another.
@@ -61,6 +75,18 @@ impl Object {
             value,
             json,
         }
+    }
+
+    /// The object that is stored as that text; `None` if it is none.
+    pub(crate) fn of_storage(key: Key, json: Bytes) -> Option<Self> {
+        let value: Value = serde_json::from_slice(&json).ok()?;
+        let revision = meta_text(&value, "resourceVersion").parse().ok()?;
+        Some(Self {
+            key,
+            revision,
+            value,
+            json,
+        })
     }
 
     /// The object as it would be if it were written: without a version.

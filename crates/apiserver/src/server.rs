@@ -1,5 +1,6 @@
 //! The server: its parts put together, and what it can be given.
 
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -8,13 +9,12 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use serde_json::Value;
 
 use crate::engine::{Clock, Engine};
-use crate::history::HISTORY_EVENTS_DEFAULT;
+use crate::history::{HISTORY_EVENTS_DEFAULT, History};
 use crate::ids::Ids;
 use crate::index::Objects;
 use crate::object::{Key, Object};
 use crate::openapi::Documents;
 use crate::registry::Registry;
-use crate::resource::Home;
 use crate::selection::Selection;
 use crate::state::State;
 use crate::store::memory::Memory;
@@ -198,11 +198,12 @@ impl Builder {
             .map(Arc::new)
             .map_err(|why| api::Error::new(api::ErrorKind::Invalid, why))?,
         };
-        let loaded = self.storage.load().map_err(boot::unreadable)?;
+        let mut loaded = self.storage.load().map_err(boot::unreadable)?;
         let registry = with_stored(registry, &loaded);
+        let objects = shelve(&registry, mem::take(&mut loaded.entries))?;
         let revision = loaded.revision;
-        let objects = shelve(&registry, loaded)?;
-        let state = State::new(revision, objects, self.history);
+        let history = History::restored(loaded, &objects, self.history);
+        let state = State::new(revision, objects, history);
         let engine = Engine::new(registry, (self.clock, self.ids), state, self.storage);
         let handle = Handle {
             engine,
@@ -233,40 +234,17 @@ fn with_stored(registry: Arc<Registry>, loaded: &Loaded) -> Arc<Registry> {
 }
 
 /// Puts loaded objects in their places.
-fn shelve(registry: &Registry, loaded: Loaded) -> Result<Objects, api::Error> {
+fn shelve(registry: &Registry, entries: Vec<(String, Bytes)>) -> Result<Objects, api::Error> {
     let mut objects = Objects::default();
     for resource in registry.all() {
         objects.prepare(resource.home.clone(), resource.stored_paths());
     }
-    for (key, value) in loaded.entries {
-        let object =
-            parse(&key, value).ok_or_else(|| boot::unreadable(format!("{key} is no object")))?;
+    for (key, value) in entries {
+        let object = Key::of_storage(&key).and_then(|key| Object::of_storage(key, value));
+        let object = object.ok_or_else(|| boot::unreadable(format!("{key} is no object")))?;
         objects.insert(in_form(registry, Arc::new(object)));
     }
     Ok(objects)
-}
-
-fn parse(key: &str, json: Bytes) -> Option<Object> {
-    let mut parts = key.split('/').map(str::to_owned);
-    let home = Home {
-        group: parts.next()?,
-        plural: parts.next()?,
-    };
-    let key = Key {
-        home: Arc::new(home),
-        namespace: parts.next()?,
-        name: parts.next()?,
-    };
-    let value: Value = serde_json::from_slice(&json).ok()?;
-    let revision = crate::object::meta_text(&value, "resourceVersion")
-        .parse()
-        .ok()?;
-    Some(Object {
-        key,
-        revision,
-        value,
-        json,
-    })
 }
 
 /// The object as its schema has it today, which may be newer than the object: without fields that went, and with the

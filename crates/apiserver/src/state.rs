@@ -38,6 +38,8 @@ pub(crate) struct State {
     in_flight: BTreeMap<u64, Arc<Event>>,
     /// Decided and not yet submitted to storage.
     outbox: Vec<Write>,
+    /// The revision of the last submitted batch.
+    submitted: u64,
     /// Whether somebody is submitting just now.
     pub(crate) submitting: bool,
     /// Submitted batches that storage has not decided about.
@@ -55,7 +57,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(revision: u64, objects: Objects, history_limit: usize) -> Self {
+    pub(crate) fn new(revision: u64, objects: Objects, history: History) -> Self {
         Self {
             decided: revision,
             visible: revision,
@@ -63,10 +65,11 @@ impl State {
             pending: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             outbox: Vec::new(),
+            submitted: revision,
             submitting: false,
             unanswered: 0,
             waiters: BTreeMap::new(),
-            history: History::new(revision, history_limit),
+            history,
             hub: Hub::default(),
             collector: Collector::default(),
             redefined: Vec::new(),
@@ -125,6 +128,7 @@ impl State {
             Change::Added
         };
         let write = Write {
+            revision: self.decided,
             key: key.storage_key(),
             value: Some(new.json.clone()),
         };
@@ -142,6 +146,7 @@ impl State {
         self.decided += 1;
         let new = Arc::new(Object::at(key.clone(), self.decided, last));
         let write = Write {
+            revision: self.decided,
             key: key.storage_key(),
             value: None,
         };
@@ -178,8 +183,10 @@ impl State {
         }
         self.unanswered += 1;
         Some(Batch {
+            after: mem::replace(&mut self.submitted, self.decided),
             revision: self.decided,
             writes: mem::take(&mut self.outbox),
+            forget: self.history.forgotten(),
         })
     }
 

@@ -1,7 +1,8 @@
 //! The storage port: where writes become durable, and from where a server starts again.
 //!
 //! The port is deliberately small: the server keeps every object in memory, so storage is never read after
-//! [`Storage::load`], never asked to search, and never decides. The server alone assigns revisions.
+//! [`Storage::load`], never asked to search, and never decides. The server alone assigns revisions, and says when the
+//! past may be forgotten.
 //! `memory` keeps nothing (tests, laws, demos without a disk); other implementations live beside it.
 
 pub mod memory;
@@ -30,9 +31,12 @@ pub const BATCHES_MAX: usize = 1024;
 ///
 /// # Contract
 ///
-/// - [`load`](Storage::load) is called once, before the first commit, and gives what all acknowledged batches left behind.
+/// - [`load`](Storage::load) is called before the first commit, and gives what all acknowledged batches left behind, as of
+///   one revision, and every change since the last that was forgotten.
 /// - [`commit`](Storage::commit) takes batches in strictly rising order of `revision`. It returns at once; `done` is called
 ///   exactly once per batch, in the order of submission, from any thread or from within `commit` itself.
+/// - A batch is written only where the last revision is the one that it follows; elsewhere it is refused as
+///   [superseded](Error::is_superseded), and nothing of it is there.
 /// - `done` itself may call `commit`, so that waiting there for room would wait for itself: [`BATCHES_MAX`] batches have
 ///   room, and no more are submitted.
 /// - `done(Ok)` means: after any crash from here on, `load` shows this batch and all before it, and a batch is seen
@@ -41,7 +45,7 @@ pub const BATCHES_MAX: usize = 1024;
 /// - Concurrent batches should share one sync (group commit): the server submits without waiting for the previous one.
 /// - Dropping the storage waits until what was submitted is decided, so that a new one may open the same place.
 pub trait Storage: Send + Sync + 'static {
-    /// Everything that was acknowledged, in key order.
+    /// Everything that was acknowledged, in key order, and what led there.
     ///
     /// # Errors
     /// When the place cannot be read, or holds what this version does not understand.
@@ -58,20 +62,41 @@ pub struct Loaded {
     pub revision: u64,
     /// Every key with its value, in key order.
     pub entries: Vec<(String, Bytes)>,
+    /// Changes up to this revision are forgotten.
+    pub forgotten: u64,
+    /// The changes after it, oldest first: undone from the newest on, they lead from the entries back to that revision.
+    pub changes: Vec<Undo>,
+}
+
+/// What one write has replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undo {
+    /// The revision of the write.
+    pub revision: u64,
+    /// What was set or removed.
+    pub key: String,
+    /// The value before it; `None` where there was none.
+    pub before: Option<Bytes>,
 }
 
 /// Writes that become durable together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
+    /// The revision of the batch that it follows.
+    pub after: u64,
     /// The revision of the last write in it; higher than that of any batch before.
     pub revision: u64,
     /// The writes, in the order in which they were decided. A key may occur twice; the later one counts.
     pub writes: Vec<Write>,
+    /// Changes up to this revision may be forgotten.
+    pub forget: u64,
 }
 
 /// One key set or removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
+    /// Its own revision, higher than that of any write before.
+    pub revision: u64,
     /// `{group}/{plural}/{namespace}/{name}`, the namespace empty for cluster-scoped objects.
     pub key: String,
     /// The object as JSON with its `resourceVersion`; `None` removes the key.
@@ -90,6 +115,26 @@ impl Error {
     pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(Arc::from(source.into()))
     }
+
+    /// Somebody else has written since the revision that a batch follows.
+    #[must_use]
+    pub fn superseded(after: u64, found: u64) -> Self {
+        Self::new(Superseded { after, found })
+    }
+
+    /// Whether somebody else has written.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.0.is::<Superseded>()
+    }
+}
+
+/// A batch does not follow what is there.
+#[derive(Debug, thiserror::Error)]
+#[error("a batch after revision {after} was given to a place that is at revision {found}")]
+struct Superseded {
+    after: u64,
+    found: u64,
 }
 
 impl fmt::Display for Error {

@@ -214,9 +214,17 @@ fn a_restart_goes_on_where_it_stopped() {
     server.apply(&map("b", &[(&a, false)])).unwrap();
     // As if the process had died after the owner's deletion was stored and before its dependents were looked at.
     let key = "/configmaps/default/a".to_owned();
+    let revision = server.revision() + 1;
+    let write = crate::store::Write {
+        revision,
+        key,
+        value: None,
+    };
     let batch = crate::store::Batch {
-        revision: server.revision() + 1,
-        writes: vec![crate::store::Write { key, value: None }],
+        after: server.revision(),
+        revision,
+        writes: vec![write],
+        forget: 0,
     };
     crate::store::Storage::commit(&storage, batch, Box::new(|_| ()));
     assert_eq!(names(&build()), Vec::<String>::new());

@@ -1,14 +1,15 @@
 //! What every storage must keep, as one function that each implementation's test calls.
 //!
-//! It covers order, wholeness and reopening. Surviving a power cut needs a faulty disk and is tested by the
+//! It covers order, wholeness, the past and reopening. Surviving a power cut needs a faulty disk and is tested by the
 //! implementations that have one.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::store::{Batch, Loaded, Storage, Write};
+use crate::store::{Batch, KEY_BYTES_MAX, Loaded, Storage, Undo, VALUE_BYTES_MAX, Write};
 
 /// How long one acknowledgement may take before the contract counts as broken.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,24 +24,24 @@ pub(crate) fn check<S: Storage>(open: impl Fn() -> S) {
     replaces_and_removes(&open());
     takes_a_batch_whole(&open());
     keeps_batches_after_reopening(&open);
+    keeps_what_was_replaced(&open);
+    forgets_what_it_may(&open);
+    refuses_what_does_not_follow(&open);
+    keeps_the_largest(&open);
 }
 
 fn starts_empty(storage: &impl Storage) {
-    assert_eq!(
-        storage.load().expect("an empty place loads"),
-        Loaded::default()
-    );
+    let loaded = storage.load().expect("an empty place loads");
+    assert_eq!(loaded, Loaded::default());
 }
 
 fn acknowledges_in_order(storage: &impl Storage) {
     storage.load().expect("loads");
     let (acknowledged, answers) = channel();
     for revision in 1..=MANY {
-        let write = set(
-            &format!("/things//n{:04}", revision % 100),
-            &revision.to_string(),
-        );
-        submit(storage, revision, vec![write], &acknowledged);
+        let key = format!("/things//n{:04}", revision % 100);
+        let write = set(&key, &revision.to_string());
+        submit(storage, revision - 1, vec![write], 0, &acknowledged);
     }
     let order: Vec<u64> = (0..MANY).map(|_| receive(&answers)).collect();
     assert!(
@@ -62,23 +63,15 @@ fn keeps_what_was_acknowledged(storage: &impl Storage) {
 }
 
 fn replaces_and_removes(storage: &impl Storage) {
-    let (acknowledged, answers) = channel();
-    for n in 2..100 {
-        submit(
-            storage,
-            MANY + n,
-            vec![remove(&format!("/things//n{n:04}"))],
-            &acknowledged,
-        );
-        receive(&answers);
+    let removed: Vec<String> = (2..100).map(|n| format!("/things//n{n:04}")).collect();
+    for key in &removed {
+        write(storage, vec![remove(key)], 0);
     }
-    submit(
+    write(
         storage,
-        MANY + 100,
         vec![remove("/things//never-there"), set("/things//n0001", "new")],
-        &acknowledged,
+        0,
     );
-    receive(&answers);
     let left = storage.load().expect("loads").entries;
     assert_eq!(
         left,
@@ -90,7 +83,6 @@ fn replaces_and_removes(storage: &impl Storage) {
 }
 
 fn takes_a_batch_whole(storage: &impl Storage) {
-    let (acknowledged, answers) = channel();
     let writes = vec![
         set("a/b/c/d", "1"),
         set("a/b/c/e", "1"),
@@ -98,52 +90,130 @@ fn takes_a_batch_whole(storage: &impl Storage) {
         set("a/b/c/e", "2"),
         remove("/things//n0000"),
     ];
-    submit(storage, MANY + 200, writes, &acknowledged);
-    receive(&answers);
+    write(storage, writes, 0);
 }
 
 fn keeps_batches_after_reopening<S: Storage>(open: &impl Fn() -> S) {
     let loaded = open().load().expect("loads");
-    assert_eq!(loaded.revision, MANY + 200);
+    assert_eq!(loaded.revision, MANY + 105);
     let expected = [
         ("/things//n0001".to_owned(), Bytes::from("new")),
         ("a/b/c/e".to_owned(), Bytes::from("2")),
     ];
     assert_eq!(loaded.entries, expected);
-    let large = Bytes::from(vec![b'x'; crate::store::VALUE_BYTES_MAX]);
-    let key = "k".repeat(crate::store::KEY_BYTES_MAX);
+}
+
+/// From the newest change back, what it has replaced leads to every state that there ever was.
+fn keeps_what_was_replaced<S: Storage>(open: &impl Fn() -> S) {
+    let loaded = open().load().expect("loads");
+    assert_eq!(loaded.forgotten, 0, "nobody said that it may forget");
+    let revisions = loaded.changes.iter().map(|undo| undo.revision);
+    assert!(revisions.eq(1..=loaded.revision), "every change, once");
+    let mut state: BTreeMap<String, Bytes> = loaded.entries.into_iter().collect();
+    for undo in loaded.changes.into_iter().rev() {
+        if undo.revision == MANY {
+            assert_eq!(state.len(), 100, "before any was removed");
+            assert_eq!(state["/things//n0001"], "1901");
+        }
+        match undo.before {
+            Some(before) => state.insert(undo.key, before),
+            None => state.remove(&undo.key),
+        };
+    }
+    assert_eq!(state, BTreeMap::new(), "there was nothing at the beginning");
+}
+
+fn forgets_what_it_may<S: Storage>(open: &impl Fn() -> S) {
+    let before = open().load().expect("loads");
     {
         let storage = open();
-        storage.load().expect("loads");
-        let (acknowledged, answers) = channel();
-        submit(
-            &storage,
-            MANY + 201,
-            vec![Write {
-                key: key.clone(),
-                value: Some(large.clone()),
-            }],
-            &acknowledged,
-        );
-        receive(&answers);
+        write(&storage, vec![set("a/b/c/f", "1")], MANY);
+        // Forgetting less than before brings nothing back.
+        write(&storage, vec![set("a/b/c/f", "2")], 10);
     }
-    assert!(
-        open()
-            .load()
-            .expect("loads")
-            .entries
-            .contains(&(key, large)),
-        "the largest key and value are kept"
+    let after = open().load().expect("loads");
+    assert_eq!(after.forgotten, MANY);
+    let kept = before
+        .changes
+        .into_iter()
+        .filter(|undo| undo.revision > MANY);
+    let new = [
+        undo(before.revision + 1, "a/b/c/f", None),
+        undo(before.revision + 2, "a/b/c/f", Some("1")),
+    ];
+    assert!(kept.chain(new).eq(after.changes));
+}
+
+fn refuses_what_does_not_follow<S: Storage>(open: &impl Fn() -> S) {
+    let before = open().load().expect("loads");
+    for after in [before.revision - 1, before.revision + 1] {
+        let storage = open();
+        storage.load().expect("loads");
+        let (answer, answers) = channel();
+        let batch = batch(after, vec![set("a/b/c/g", "lost")], 0);
+        storage.commit(
+            batch,
+            Box::new(move |done| answer.send(done).expect("the test waits")),
+        );
+        let refused = answers.recv_timeout(PATIENCE).expect("it is answered");
+        assert!(refused.is_err_and(|error| error.is_superseded()));
+    }
+    assert_eq!(
+        open().load().expect("loads"),
+        before,
+        "nothing of it is there"
     );
 }
 
-fn submit(storage: &impl Storage, revision: u64, writes: Vec<Write>, acknowledged: &Sender<u64>) {
-    let acknowledged = acknowledged.clone();
+fn keeps_the_largest<S: Storage>(open: &impl Fn() -> S) {
+    let large = "x".repeat(VALUE_BYTES_MAX);
+    let key = "k".repeat(KEY_BYTES_MAX);
+    for _ in 0..2 {
+        // The second time it is what is replaced, too.
+        write(&open(), vec![set(&key, &large)], 0);
+    }
+    let loaded = open().load().expect("loads");
+    let entry = (key.clone(), Bytes::from(large.clone()));
+    assert!(loaded.entries.contains(&entry), "the largest key and value");
+    let last = undo(loaded.revision, &key, Some(&large));
+    assert_eq!(loaded.changes.last(), Some(&last));
+}
+
+/// Writes after what is there, and waits until it is durable.
+fn write(storage: &impl Storage, writes: Vec<Write>, forget: u64) {
+    let (acknowledged, answers) = channel();
+    let after = storage.load().expect("loads").revision;
+    submit(storage, after, writes, forget, &acknowledged);
+    receive(&answers);
+}
+
+fn submit(
+    storage: &impl Storage,
+    after: u64,
+    writes: Vec<Write>,
+    forget: u64,
+    acknowledged: &Sender<u64>,
+) {
+    let (batch, acknowledged) = (batch(after, writes, forget), acknowledged.clone());
+    let revision = batch.revision;
     let done = Box::new(move |result: Result<(), _>| {
         result.expect("a healthy place commits");
         acknowledged.send(revision).expect("the test waits");
     });
-    storage.commit(Batch { revision, writes }, done);
+    storage.commit(batch, done);
+}
+
+/// The writes, numbered from the revision that they follow.
+fn batch(after: u64, mut writes: Vec<Write>, forget: u64) -> Batch {
+    for (revision, write) in (after + 1..).zip(&mut writes) {
+        write.revision = revision;
+    }
+    Batch {
+        after,
+        revision: after + writes.len() as u64,
+        writes,
+        forget,
+    }
 }
 
 fn receive(answers: &Receiver<u64>) -> u64 {
@@ -154,14 +224,23 @@ fn receive(answers: &Receiver<u64>) -> u64 {
 
 fn set(key: &str, value: &str) -> Write {
     Write {
-        key: key.to_owned(),
         value: Some(Bytes::copy_from_slice(value.as_bytes())),
+        ..remove(key)
     }
 }
 
 fn remove(key: &str) -> Write {
     Write {
+        revision: 0,
         key: key.to_owned(),
         value: None,
+    }
+}
+
+fn undo(revision: u64, key: &str, before: Option<&str>) -> Undo {
+    Undo {
+        revision,
+        key: key.to_owned(),
+        before: before.map(|before| Bytes::copy_from_slice(before.as_bytes())),
     }
 }

@@ -3,6 +3,7 @@
 //! One thread commits ([`committer`]). Whatever was submitted while the previous commit was syncing goes into the next
 //! one, so that many writers share one sync (group commit). A batch is acknowledged after redb's two-phase commit
 //! returned: the file was synced once for the pages and once more for the root that names them.
+//! Beside the objects stands what each write has replaced ([`CHANGES`]), until the server lets the past go.
 //! Opening verifies the checksum of every page; a damaged file, or one of a newer version, is refused.
 //! There is no repair beyond what redb does after a crash, and no second copy.
 
@@ -20,13 +21,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::backends::FileBackend;
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
 use self::committer::Committer;
-use crate::store::{Batch, Done, Error, Loaded, Storage};
+use crate::store::{Batch, Done, Error, Loaded, Storage, Undo};
 
 /// The layout of the tables below; a file with a higher number was written by a newer version.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
+/// The layout without [`CHANGES`].
+const FORMAT_WITHOUT_CHANGES: u64 = 1;
 /// Memory that redb may use for pages; the server itself holds all objects, so little is enough.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Only the owner may read what is stored: Secrets are among it.
@@ -34,12 +37,16 @@ const FILE_MODE: u32 = 0o600;
 
 /// Every object, by its key.
 const OBJECTS: TableDefinition<&str, &[u8]> = TableDefinition::new("objects");
+/// What each write has replaced: by its revision, the key and the value before, if there was one.
+const CHANGES: TableDefinition<u64, (&str, Option<&[u8]>)> = TableDefinition::new("changes");
 /// Numbers about the file, by the names below.
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// The layout of the file, see [`FORMAT`].
 const META_FORMAT: &str = "format";
 /// The revision of the last batch.
 const META_REVISION: &str = "revision";
+/// The revision up to which changes are forgotten.
+const META_FORGOTTEN: &str = "forgotten";
 
 /// Objects in one file. Dropping it waits for what was submitted.
 pub struct Redb {
@@ -62,15 +69,26 @@ impl Redb {
                 })
             })?;
         }
-        let mut db = guarded(path, || {
-            Ok(Builder::new().set_cache_size(CACHE_BYTES).open(path)?)
-        })?;
+        Self::understood(path, || {
+            Builder::new().set_cache_size(CACHE_BYTES).open(path)
+        })
+    }
+
+    /// Opens what is there, and refuses what is damaged or not understood; `path` is for messages.
+    fn understood(
+        path: &Path,
+        open: impl FnOnce() -> Result<Database, DatabaseError>,
+    ) -> Result<Self, Error> {
+        let mut db = guarded(path, || Ok(open()?))?;
         let intact = guarded(path, || Ok(db.check_integrity()?))?;
         if !intact {
             tracing::warn!(path = %path.display(), "free space of the store was rebuilt");
         }
-        let format = guarded(path, || Ok(number(&db, META_FORMAT)?.unwrap_or_default()))?;
-        understood(path, format)?;
+        match guarded(path, || Ok(number(&db, META_FORMAT)?.unwrap_or_default()))? {
+            FORMAT => {}
+            FORMAT_WITHOUT_CHANGES => guarded(path, || upgrade(&db))?,
+            format => return Err(Error::new(Refused::format(path, format))),
+        }
         Ok(Self::over(db))
     }
 
@@ -107,11 +125,11 @@ fn create(path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         .create_new(true)
         .mode(FILE_MODE)
         .open(&unfinished)?;
-    initialise(
-        Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(FileBackend::new(file)?)?,
-    )?;
+    let db = Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .create_with_backend(FileBackend::new(file)?)?;
+    initialise(&db)?;
+    drop(db);
     File::open(&unfinished)?.sync_all()?;
     fs::hard_link(&unfinished, path)?;
     fs::remove_file(&unfinished)?;
@@ -125,10 +143,25 @@ fn create(path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 }
 
 /// Writes the tables and the format of an empty store.
-fn initialise(db: Database) -> Result<(), redb::Error> {
+fn initialise(db: &Database) -> Result<(), redb::Error> {
     let write = db.begin_write()?;
     write.open_table(OBJECTS)?;
+    write.open_table(CHANGES)?;
     write.open_table(META)?.insert(META_FORMAT, FORMAT)?;
+    write.commit()?;
+    Ok(())
+}
+
+/// Makes the newest format of an older one, whose past nobody kept.
+fn upgrade(db: &Database) -> Result<(), redb::Error> {
+    let write = db.begin_write()?;
+    write.open_table(CHANGES)?;
+    {
+        let mut meta = write.open_table(META)?;
+        let revision = meta.get(META_REVISION)?.map_or(0, |number| number.value());
+        meta.insert(META_FORGOTTEN, revision)?;
+        meta.insert(META_FORMAT, FORMAT)?;
+    }
     write.commit()?;
     Ok(())
 }
@@ -151,36 +184,32 @@ fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, redb::Error>) -> Res
     Err(Error::new(refused))
 }
 
-fn understood(path: &Path, format: u64) -> Result<(), Error> {
-    match format {
-        FORMAT => Ok(()),
-        0 => Err(Error::new(Refused::Damaged {
-            path: path.into(),
-            cause: "it names no format".to_owned(),
-        })),
-        found => Err(Error::new(Refused::Newer {
-            path: path.into(),
-            found,
-        })),
-    }
-}
-
 fn loaded(db: &Database) -> Result<Loaded, redb::Error> {
     let read = db.begin_read()?;
-    let objects = read.open_table(OBJECTS)?;
     let mut entries = Vec::new();
-    for entry in objects.iter()? {
+    for entry in read.open_table(OBJECTS)?.iter()? {
         let (key, value) = entry?;
-        entries.push((
-            key.value().to_owned(),
-            Bytes::copy_from_slice(value.value()),
-        ));
+        let value = Bytes::copy_from_slice(value.value());
+        entries.push((key.value().to_owned(), value));
     }
-    let revision = read
-        .open_table(META)?
-        .get(META_REVISION)?
-        .map_or(0, |revision| revision.value());
-    Ok(Loaded { revision, entries })
+    let mut changes = Vec::new();
+    for change in read.open_table(CHANGES)?.iter()? {
+        let (revision, replaced) = change?;
+        let (key, before) = replaced.value();
+        changes.push(Undo {
+            revision: revision.value(),
+            key: key.to_owned(),
+            before: before.map(Bytes::copy_from_slice),
+        });
+    }
+    let meta = read.open_table(META)?;
+    let number = |name| Ok::<_, redb::Error>(meta.get(name)?.map_or(0, |number| number.value()));
+    Ok(Loaded {
+        revision: number(META_REVISION)?,
+        entries,
+        forgotten: number(META_FORGOTTEN)?,
+        changes,
+    })
 }
 
 fn number(db: &Database, name: &str) -> Result<Option<u64>, redb::Error> {
@@ -204,4 +233,20 @@ enum Refused {
     Newer { path: PathBuf, found: u64 },
     #[error("the store {} is damaged or is not a store: {cause}; restore it from a backup", path.display())]
     Damaged { path: PathBuf, cause: String },
+}
+
+impl Refused {
+    /// Why a file of that format is not read.
+    fn format(path: &Path, found: u64) -> Self {
+        match found {
+            0 => Self::Damaged {
+                path: path.into(),
+                cause: "it names no format".to_owned(),
+            },
+            found => Self::Newer {
+                path: path.into(),
+                found,
+            },
+        }
+    }
 }

@@ -51,18 +51,75 @@ async fn a_restart_on_disk_loses_nothing() {
     assert!(codes.iter().all(|code| *code == 201));
     api.call("DELETE", &format!("{WIDGETS}/w7"), &Value::Null)
         .await;
-    let (before, revision) = (api.0.objects(), api.0.revision());
+    let before = (api.0.objects(), api.0.revision(), past(&api, 0));
     drop(api);
     let api = open(&folder, crds());
-    assert_eq!(api.0.objects(), before);
-    assert_eq!(api.0.revision(), revision);
-    let old = api
-        .watch(&format!("{WIDGETS}?watch=true&resourceVersion=1"))
+    assert_eq!((api.0.objects(), api.0.revision(), past(&api, 0)), before);
+}
+
+/// Every kept change after a revision, as who watches is told.
+fn past(api: &Api, after: u64) -> Vec<String> {
+    let events = api.0.events_since(after).expect("it is kept");
+    let told = events.iter().map(|event| {
+        let old = event.old.as_ref().map(|old| &old.value);
+        format!(
+            "{} {:?} {old:?} {}",
+            event.revision, event.change, event.new.value
+        )
+    });
+    told.collect()
+}
+
+#[tokio::test]
+async fn who_watched_before_a_restart_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let api = open(&folder, crds());
+    let made = api.call("POST", WIDGETS, &widget("a", "h")).await.body;
+    let seen = &made["metadata"]["resourceVersion"];
+    let moved = json!({"metadata": {"labels": {"at": "i"}}});
+    let moved = api.call("PATCH", &format!("{WIDGETS}/a"), &moved).await;
+    assert_eq!(moved.code, 200, "{}", moved.body);
+    api.call("POST", WIDGETS, &widget("b", "i")).await;
+    api.call("DELETE", &format!("{WIDGETS}/b"), &Value::Null)
         .await;
-    assert_eq!(
-        old[0]["object"]["code"], 410,
-        "what was before the restart cannot be watched"
-    );
+    drop(api);
+    let api = open(&folder, crds());
+    let seen = seen.as_str().expect("a version");
+    let told = async |selector: &str| {
+        let path =
+            format!("{WIDGETS}?watch=true&resourceVersion={seen}&timeoutSeconds=1{selector}");
+        let events = api.watch(&path).await;
+        let told = events.iter().map(|event| {
+            let name = event["object"]["metadata"]["name"].as_str();
+            format!(
+                "{} {}",
+                event["type"].as_str().unwrap_or_default(),
+                name.unwrap_or_default()
+            )
+        });
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(told("").await, ["MODIFIED a", "ADDED b", "DELETED b"]);
+    assert_eq!(told("&labelSelector=at%3Di").await, ["ADDED a"]);
+    let others = told("&labelSelector=!at").await;
+    assert_eq!(others, ["DELETED a", "ADDED b", "DELETED b"]);
+    let theirs = told("&fieldSelector=spec.host=i").await;
+    assert_eq!(theirs, ["ADDED b", "DELETED b"]);
+    // What is forgotten stays forgotten.
+    api.0.compact();
+    let last = api.call("POST", WIDGETS, &widget("c", "h")).await.body;
+    drop(api);
+    let api = open(&folder, crds());
+    let gone = api
+        .watch(&format!("{WIDGETS}?watch=true&resourceVersion={seen}"))
+        .await;
+    assert_eq!(gone[0]["object"]["code"], 410);
+    let last: u64 = last["metadata"]["resourceVersion"]
+        .as_str()
+        .expect("a version")
+        .parse()
+        .expect("a number");
+    assert_eq!(past(&api, last - 1).len(), 1);
 }
 
 #[tokio::test]

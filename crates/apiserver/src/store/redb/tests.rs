@@ -62,8 +62,29 @@ fn refuses_a_newer_format_by_its_number() {
     drop(db);
     assert!(
         refusal(&path)
-            .contains("has format 2, written by a newer version; this one reads format 1")
+            .contains("has format 3, written by a newer version; this one reads format 2")
     );
+}
+
+#[test]
+fn a_store_of_the_first_format_goes_on_without_a_past() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let storage = Redb::open(&path).unwrap();
+    (1..=3).for_each(|n| commit(&storage, n, "x").unwrap());
+    let expected = storage.load().unwrap().entries;
+    drop(storage);
+    let db = Database::open(&path).unwrap();
+    let write = db.begin_write().unwrap();
+    write.delete_table(CHANGES).unwrap();
+    let mut meta = write.open_table(META).unwrap();
+    meta.insert(META_FORMAT, FORMAT_WITHOUT_CHANGES).unwrap();
+    drop(meta);
+    write.commit().unwrap();
+    drop(db);
+    let loaded = Redb::open(&path).unwrap().load().unwrap();
+    assert_eq!((loaded.entries, loaded.revision), (expected, 3));
+    assert_eq!((loaded.forgotten, loaded.changes), (3, Vec::new()));
 }
 
 #[test]
@@ -177,12 +198,15 @@ fn refusal(path: &Path) -> String {
 
 fn batch(revision: u64, value: &str) -> Batch {
     let write = Write {
+        revision,
         key: format!("g/things//n{revision}"),
         value: Some(Bytes::copy_from_slice(value.as_bytes())),
     };
     Batch {
+        after: revision - 1,
         revision,
         writes: vec![write],
+        forget: 0,
     }
 }
 
@@ -211,9 +235,8 @@ struct DiskState {
 impl Disk {
     fn storage(&self) -> Redb {
         let db = Builder::new().create_with_backend(self.clone()).unwrap();
-        let storage = Redb::over(db);
-        commit(&storage, 0, "first").unwrap();
-        storage
+        initialise(&db).unwrap();
+        Redb::over(db)
     }
 
     fn syncs(&self) -> usize {
