@@ -22,6 +22,9 @@ const SIDE_BY_SIDE: [&str; 2] = ["kubectl", "parity"];
 /// What is in the name of each test that proves the laws.
 const LAWS: &str = "the_laws";
 
+/// Power cuts that the store must survive in a standard run.
+const CRASHES: &str = "100000";
+
 /// Runs the live tests whose names contain `filter`, all without one.
 pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     let target = cargo::root().join("target");
@@ -55,9 +58,25 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     let beside = run(&beside, "--test-threads=3");
     alone.and(beside)?;
     match filter {
-        None => laws(&skipped),
+        None => laws(&skipped).and(power_cuts(&skipped)),
         Some(_) => Ok(()),
     }
+}
+
+/// Cuts the power of the store as often as is promised, which takes longer than other tests.
+fn power_cuts(skipped: &Path) -> Result<()> {
+    let mut command = cargo::cargo();
+    command.args([
+        "test",
+        "--workspace",
+        "--exclude",
+        "live",
+        "--lib",
+        "power_cut",
+    ]);
+    command.args(["--", "--show-output"]);
+    fs::write(skipped, "").context("cannot write target/live-skipped")?;
+    tally(command.env("GROMA_CRASHES", CRASHES), skipped)
 }
 
 /// Lives one life of each reconciler on a real kube-apiserver: the same tests of the blocks that live many in memory.

@@ -10,6 +10,8 @@
 mod committer;
 
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod tests;
 
 use std::fs::{self, File, OpenOptions};

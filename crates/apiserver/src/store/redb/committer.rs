@@ -108,7 +108,7 @@ fn size(batch: &Batch) -> usize {
 }
 
 /// Writes all batches in one transaction; when it returns, they have been synced.
-fn commit(db: &Database, batches: &[Batch]) -> Result<(), Error> {
+pub(super) fn commit(db: &Database, batches: &[Batch]) -> Result<(), Error> {
     let mut transaction = db.begin_write().map_err(Error::new)?;
     transaction
         .set_durability(Durability::Immediate)
