@@ -124,7 +124,7 @@ fn all<T: DeserializeOwned>(objects: &Objects, plural: &str) -> Vec<T> {
     let there = objects.select(&Selection::all(Arc::new(home)), None);
     there
         .iter()
-        .filter_map(|object| T::deserialize(&object.value).ok())
+        .filter_map(|object| T::deserialize(&*object.value).ok())
         .collect()
 }
 

@@ -75,7 +75,7 @@ pub(crate) fn ensure(server: &Server, plural: &str, object: Value) -> Result<(),
 fn ensure_definition(server: &Server, definition: &Value) -> Result<(), Failure> {
     let (resource, registry) = (definitions(server)?, server.registry());
     let decide = |old: Option<&Arc<Object>>| {
-        let before = old.map(|old| &old.value);
+        let before = old.map(|old| &*old.value);
         let mut value = match before {
             Some(before) if is_same(before, definition) => return Ok(Outcome::Keep),
             Some(before) => before.clone(),

@@ -58,6 +58,10 @@ pub(crate) struct Collector {
     expiry: Expiry,
 }
 
+/// What is in the text of every object that has owners, or is being deleted.
+const OWNED: &str = "\"ownerReferences\"";
+const DELETED: &str = "\"deletionTimestamp\"";
+
 impl Collector {
     /// Notes what a change may have made garbage.
     pub(crate) fn note(&mut self, event: &Event, dependents: impl Iterator<Item = Key>) {
@@ -163,20 +167,15 @@ impl Engine {
 impl State {
     /// Everything is looked at once: what a crash interrupted goes on.
     pub(crate) fn suspect_all(&mut self, now: Timestamp) {
-        let events = self
-            .objects
-            .all()
-            .filter(|object| expiry::is_event(&object.key));
-        let found = events.map(|object| {
-            (
-                Expiry::found(object, now),
-                object.key.clone(),
-                object.revision,
-            )
+        let events = Selection::all(Arc::new(expiry::home()));
+        let found = self.objects.selected(&events, None).map(|event| {
+            let ends = Expiry::found(&event, now);
+            (ends, event.key.clone(), event.revision)
         });
         self.collector.expiry.restore(found.collect());
-        for object in self.objects.all() {
-            if needs_look(None, object) {
+        // Of all the others nothing needs to be read.
+        for object in self.objects.with_words(&[OWNED, DELETED]) {
+            if needs_look(None, &object) {
                 self.collector.looks.insert(Look::At(object.key.clone()));
             }
             if is_deleting(&object.value) {
@@ -320,7 +319,7 @@ impl Pass<'_> {
             return;
         };
         let value = owners::without(&object.value, which);
-        if value != object.value {
+        if value != *object.value {
             self.state.set(key, value);
         }
     }
@@ -450,7 +449,7 @@ impl Pass<'_> {
         {
             list.retain(|finalizer| finalizer != namespace::FINALIZER);
         }
-        if value != namespace.value {
+        if value != *namespace.value {
             self.settle(&key, value);
         }
     }

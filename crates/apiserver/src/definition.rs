@@ -167,7 +167,7 @@ pub(crate) fn finish(
     };
     let status = status(value, before, &taken, now);
     value["status"] = status;
-    if let Some(old) = old.filter(|old| old.value == *value) {
+    if let Some(old) = old.filter(|old| *old.value == *value) {
         *outcome = match is_deleting(&old.value) && finalizers(&old.value).is_empty() {
             true => Outcome::Remove(old.value.clone()),
             false => Outcome::Keep,

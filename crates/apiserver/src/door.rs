@@ -149,11 +149,7 @@ fn object(
     let resource = registry
         .get(GROUP, plural)
         .ok_or_else(Failure::no_such_path)?;
-    let found = server
-        .state()
-        .objects
-        .get(&resource.key(namespace, name))
-        .cloned();
+    let found = server.state().objects.get(&resource.key(namespace, name));
     found.ok_or_else(|| Failure::not_found(resource, name))
 }
 

@@ -116,8 +116,8 @@ impl Engine {
                 continue;
             }
             freed = true;
-            let new = (event.change != Change::Deleted).then_some(&event.new.value);
-            let old = event.old.as_ref().map(|old| &old.value);
+            let new = (event.change != Change::Deleted).then(|| &*event.new.value);
+            let old = event.old.as_ref().map(|old| &*old.value);
             let next = self.registry().redefined(old, new);
             let home = definition::home(&event.new.value);
             let same = |part: &str| {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::failure::Failure;
 use crate::index::Objects;
-use crate::object::{Key, Object};
+use crate::object::{Document, Key, Object};
 use crate::selection::field::text_at;
 use crate::selection::{Narrowest, Selection};
 use crate::store::{Loaded, Undo};
@@ -121,17 +121,15 @@ impl Text {
     fn of(object: &Object) -> Self {
         Self {
             revision: object.revision,
-            json: object.json.clone(),
+            json: object.value.text().clone(),
         }
     }
 
     fn read(&self, key: &Key) -> Arc<Object> {
-        let value = serde_json::from_slice(&self.json);
         Arc::new(Object {
             key: key.clone(),
             revision: self.revision,
-            value: value.expect("it was written from a document"),
-            json: self.json.clone(),
+            value: Document::of_text(self.json.clone()),
         })
     }
 }
@@ -222,7 +220,7 @@ impl History {
 
     /// Keeps a change of an object that is found by the values at these paths.
     pub(crate) fn push(&mut self, event: &Event, paths: Arc<[String]>) {
-        self.bytes += event.new.json.len();
+        self.bytes += event.new.value.text().len();
         self.events.push_back(Arc::new(Kept::of(event, paths)));
         while self.events.len() > self.limit || self.bytes > HISTORY_BYTES_MAX {
             let oldest = self
@@ -281,7 +279,7 @@ fn undone(
     };
     let after = match later.insert(undo.key, before.clone()) {
         Some(after) => after,
-        None => objects.get(&key).cloned(),
+        None => objects.get(&key),
     };
     let (change, new) = match (&before, after) {
         (None, Some(after)) => (Change::Added, after),

@@ -1,14 +1,18 @@
 //! The visible objects, with the indexes that reads and the collector need.
 //!
 //! By key in order, by the value at each declared field path, and by owner. The order of keys is the order of lists.
+//! What nobody uses is kept as text alone: a million objects take little more memory than what they say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
+use memchr::memmem;
 use serde_json::Value;
 
-use crate::object::{Key, Object, meta};
+use crate::object::{Document, Key, Object, meta};
 use crate::resource::Home;
 use crate::selection::field::text_at;
 use crate::selection::{Narrowest, Selection};
@@ -16,19 +20,60 @@ use crate::selection::{Narrowest, Selection};
 /// Namespace and name.
 pub(crate) type Place = (String, String);
 
+/// How many objects stay read after they were used, for those who come next.
+const AWAKE_MAX: usize = 4096;
+
 #[derive(Default)]
 pub(crate) struct Objects {
     homes: BTreeMap<Arc<Home>, Shelf>,
     /// Which objects name an owner of that uid.
     dependents: BTreeMap<String, BTreeSet<Key>>,
+    /// Those that were used last, newest last.
+    awake: RefCell<VecDeque<Arc<Object>>>,
 }
 
 /// The objects of one resource.
-#[derive(Default)]
 struct Shelf {
-    objects: BTreeMap<Place, Arc<Object>>,
+    home: Arc<Home>,
+    objects: BTreeMap<Place, Resting>,
     paths: Arc<[String]>,
     by_field: BTreeMap<(String, String), BTreeSet<Place>>,
+}
+
+/// An object that nobody looks at: its text.
+struct Resting {
+    revision: u64,
+    text: Bytes,
+    /// The object as it was last used, while it is.
+    awake: RefCell<Weak<Object>>,
+}
+
+/// What an object is found by, besides its key.
+struct Found {
+    owners: Vec<String>,
+    /// The values at the shelf's paths.
+    values: Vec<String>,
+}
+
+/// By the values at which paths the objects of a resource are found.
+pub(crate) type Homes = BTreeMap<Arc<Home>, Arc<[String]>>;
+
+/// An object that was read and only has to be put in its place.
+pub(crate) struct Ready {
+    key: Key,
+    found: Found,
+    resting: Resting,
+}
+
+impl Ready {
+    pub(crate) fn of(object: Arc<Object>, homes: &Homes) -> Self {
+        let paths = homes.get(&object.key.home);
+        Self {
+            key: object.key.clone(),
+            found: Found::of(&object, paths.map_or(&[], |paths| paths)),
+            resting: Resting::asleep(&object),
+        }
+    }
 }
 
 impl Objects {
@@ -46,13 +91,22 @@ impl Objects {
     ) {
         let shelf = Shelf {
             paths: paths.into(),
-            ..Shelf::default()
+            ..Shelf::new(home.clone())
         };
-        let before = self.homes.insert(home, shelf);
-        let objects = before
-            .into_iter()
-            .flat_map(|before| before.objects.into_values());
-        objects.for_each(|object| self.insert(form(object)));
+        let Some(before) = self.homes.insert(home, shelf) else {
+            return;
+        };
+        for (place, resting) in &before.objects {
+            self.insert(form(before.wake(place, resting)));
+        }
+    }
+
+    /// What is known of each resource that was prepared.
+    pub(crate) fn homes(&self) -> Homes {
+        let homes = self.homes.iter();
+        homes
+            .map(|(home, shelf)| (home.clone(), shelf.paths.clone()))
+            .collect()
     }
 
     /// By the values at which paths the objects of a resource are found.
@@ -61,32 +115,77 @@ impl Objects {
         shelf.map_or_else(Arc::default, |shelf| shelf.paths.clone())
     }
 
-    pub(crate) fn get(&self, key: &Key) -> Option<&Arc<Object>> {
-        self.homes
-            .get(&key.home)?
-            .objects
-            .get(&(key.namespace.clone(), key.name.clone()))
+    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Object>> {
+        let shelf = self.homes.get(&key.home)?;
+        let resting = shelf.objects.get(&place(key))?;
+        if let Some(object) = resting.awake.borrow().upgrade() {
+            return Some(object);
+        }
+        let object = shelf.wake(&place(key), resting);
+        resting.awake.replace(Arc::downgrade(&object));
+        self.keep_awake(object.clone());
+        Some(object)
+    }
+
+    /// Keeps the object read for a while, instead of the one that was used longest ago.
+    fn keep_awake(&self, object: Arc<Object>) {
+        let mut awake = self.awake.borrow_mut();
+        awake.push_back(object);
+        if awake.len() <= AWAKE_MAX {
+            return;
+        }
+        let Some(key) = awake.pop_front().map(|object| object.key.clone()) else {
+            return;
+        };
+        let shelf = self.homes.get(&key.home);
+        let resting = shelf.and_then(|shelf| shelf.objects.get(&place(&key)));
+        if let Some(resting) = resting.filter(|it| it.awake.borrow().strong_count() == 0) {
+            // What is only pointed to takes its memory, too.
+            resting.awake.take();
+        }
     }
 
     pub(crate) fn insert(&mut self, object: Arc<Object>) {
         self.forget(&object.key);
-        for uid in owner_uids(&object.value) {
-            self.dependents
-                .entry(uid.to_owned())
-                .or_default()
-                .insert(object.key.clone());
+        let found = Found::of(&object, &self.paths(&object.key.home));
+        let resting = Resting {
+            awake: RefCell::new(Arc::downgrade(&object)),
+            ..Resting::asleep(&object)
+        };
+        let key = object.key.clone();
+        self.put(Ready {
+            key,
+            found,
+            resting,
+        });
+        self.keep_awake(object);
+    }
+
+    fn shelf(&mut self, home: &Arc<Home>) -> &mut Shelf {
+        let shelf = self.homes.entry(home.clone());
+        shelf.or_insert_with(|| Shelf::new(home.clone()))
+    }
+
+    /// Puts an object in a place where there is none.
+    pub(crate) fn put(
+        &mut self,
+        Ready {
+            key,
+            found,
+            resting,
+        }: Ready,
+    ) {
+        let place = place(&key);
+        for uid in found.owners {
+            let dependents = self.dependents.entry(uid).or_default();
+            dependents.insert(key.clone());
         }
-        let shelf = self.homes.entry(object.key.home.clone()).or_default();
-        let place = place(&object.key);
-        for path in shelf.paths.iter() {
-            let value = text_at(&object.value, path).into_owned();
-            shelf
-                .by_field
-                .entry((path.clone(), value))
-                .or_default()
-                .insert(place.clone());
+        let shelf = self.shelf(&key.home);
+        for (path, value) in shelf.paths.iter().zip(found.values) {
+            let found = shelf.by_field.entry((path.clone(), value)).or_default();
+            found.insert(place.clone());
         }
-        shelf.objects.insert(place, object);
+        shelf.objects.insert(place, resting);
     }
 
     pub(crate) fn remove(&mut self, key: &Key) {
@@ -99,33 +198,70 @@ impl Objects {
             return;
         };
         let place = place(key);
-        let Some(old) = shelf.objects.remove(&place) else {
+        let Some(resting) = shelf.objects.remove(&place) else {
             return;
         };
-        for path in shelf.paths.iter() {
-            let entry = (path.clone(), text_at(&old.value, path).into_owned());
-            drop_from(&mut shelf.by_field, &entry, &place);
+        let found = Found::of(&shelf.wake(&place, &resting), &shelf.paths);
+        for (path, value) in shelf.paths.iter().zip(found.values) {
+            drop_from(&mut shelf.by_field, &(path.clone(), value), &place);
         }
-        for uid in owner_uids(&old.value) {
-            drop_from(&mut self.dependents, &uid.to_owned(), key);
+        for uid in found.owners {
+            drop_from(&mut self.dependents, &uid, key);
         }
     }
 
     /// Every object, in key order.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Object>> {
-        self.homes.values().flat_map(|shelf| shelf.objects.values())
+    pub(crate) fn all(&self) -> impl Iterator<Item = Arc<Object>> {
+        self.homes.values().flat_map(|shelf| {
+            let objects = shelf.objects.iter();
+            objects.map(|(place, resting)| shelf.wake(place, resting))
+        })
+    }
+
+    /// Every object whose text has one of these words.
+    pub(crate) fn with_words(&self, words: &[&str]) -> impl Iterator<Item = Arc<Object>> {
+        let finders: Vec<_> = words.iter().map(memmem::Finder::new).collect();
+        let shelves = self.homes.values();
+        let all = shelves.flat_map(|shelf| shelf.objects.iter().map(move |it| (shelf, it)));
+        let has = move |text: &[u8]| finders.iter().any(|finder| finder.find(text).is_some());
+        let with_words = all.filter(move |(_, (_, resting))| has(&resting.text));
+        with_words.map(|(shelf, (place, resting))| shelf.wake(place, resting))
     }
 
     /// The selected objects in key order, starting after a place.
     pub(crate) fn select(&self, selection: &Selection, after: Option<&Place>) -> Vec<Arc<Object>> {
-        let Some(shelf) = self.homes.get(&selection.home) else {
-            return Vec::new();
-        };
-        let later = |place: &Place| after.is_none_or(|after| place > after);
-        let candidates = shelf.candidates(selection, after);
-        let chosen =
-            candidates.filter(|object| later(&place(&object.key)) && selection.matches(object));
-        chosen.cloned().collect()
+        self.selected(selection, after).collect()
+    }
+
+    /// As [`select`](Self::select), one after the other.
+    pub(crate) fn selected<'a>(
+        &'a self,
+        selection: &'a Selection,
+        after: Option<&'a Place>,
+    ) -> impl Iterator<Item = Arc<Object>> + 'a {
+        let shelf = self.homes.get(&selection.home);
+        shelf.into_iter().flat_map(move |shelf| {
+            let candidates = shelf.candidates(selection, after);
+            let later = candidates.filter(move |(place, _)| after.is_none_or(|it| *place > it));
+            let chosen = later.filter(|(place, resting)| resting.is_in(selection, place));
+            chosen.map(|(place, resting)| shelf.wake(place, resting))
+        })
+    }
+
+    /// How many objects a selection by nothing but a namespace finds after a place.
+    pub(crate) fn count(&self, selection: &Selection, after: &Place) -> usize {
+        let shelf = self.homes.get(&selection.home);
+        shelf.map_or(0, |shelf| {
+            let candidates = shelf.candidates(selection, Some(after));
+            candidates.count()
+        })
+    }
+
+    /// Whether a selection by nothing but a namespace finds an object at that place.
+    pub(crate) fn is_at(&self, selection: &Selection, place: &Place) -> bool {
+        let shelf = self.homes.get(&selection.home);
+        let is_there = selection.namespace.as_ref().is_none_or(|it| *it == place.0);
+        is_there && shelf.is_some_and(|shelf| shelf.objects.contains_key(place))
     }
 
     /// The objects that name an owner of that uid.
@@ -137,50 +273,122 @@ impl Objects {
     pub(crate) fn in_namespace<'a>(
         &'a self,
         namespace: &'a str,
-    ) -> impl Iterator<Item = &'a Arc<Object>> {
-        self.homes
-            .values()
-            .flat_map(move |shelf| shelf.in_namespace(namespace, None))
+    ) -> impl Iterator<Item = Arc<Object>> + 'a {
+        self.homes.values().flat_map(move |shelf| {
+            let objects = shelf.in_namespace(namespace, None);
+            objects.map(|(place, resting)| shelf.wake(place, resting))
+        })
     }
 }
 
 impl Shelf {
+    fn new(home: Arc<Home>) -> Self {
+        Self {
+            home,
+            objects: BTreeMap::new(),
+            paths: Arc::default(),
+            by_field: BTreeMap::new(),
+        }
+    }
+
+    /// The object itself, read only where somebody looks into it.
+    fn wake(&self, place: &Place, resting: &Resting) -> Arc<Object> {
+        if let Some(object) = resting.awake.borrow().upgrade() {
+            return object;
+        }
+        let (namespace, name) = place.clone();
+        Arc::new(Object {
+            key: Key {
+                home: self.home.clone(),
+                namespace,
+                name,
+            },
+            revision: resting.revision,
+            value: Document::of_text(resting.text.clone()),
+        })
+    }
+
     /// Objects that may be selected, by the cheapest index that fits.
     fn candidates<'a>(
         &'a self,
         selection: &'a Selection,
         after: Option<&'a Place>,
-    ) -> Box<dyn Iterator<Item = &'a Arc<Object>> + 'a> {
+    ) -> Box<dyn Iterator<Item = (&'a Place, &'a Resting)> + 'a> {
+        if let Some(place) = self.only_place(selection) {
+            return Box::new(self.objects.get_key_value(&place).into_iter());
+        }
         match selection.narrowest() {
             Narrowest::Field(path, value) if self.paths.contains(&path) => {
                 let places = self.by_field.get(&(path, value)).into_iter().flatten();
-                Box::new(places.filter_map(|place| self.objects.get(place)))
+                Box::new(places.filter_map(|place| self.objects.get_key_value(place)))
             }
             _ => match &selection.namespace {
                 Some(namespace) => Box::new(self.in_namespace(namespace, after)),
                 None => Box::new(
                     self.objects
-                        .range((lower(after.cloned()), Bound::Unbounded))
-                        .map(|(_, o)| o),
+                        .range((lower(after.cloned()), Bound::Unbounded)),
                 ),
             },
         }
+    }
+
+    /// The one place at which a selected object may be.
+    fn only_place(&self, selection: &Selection) -> Option<Place> {
+        let name = selection.fields.wanted("metadata.name")?;
+        let namespace = match &selection.namespace {
+            Some(namespace) => namespace.clone(),
+            // Of a resource that knows no namespaces, names are enough.
+            None => {
+                let ((namespace, _), _) = self.objects.first_key_value()?;
+                namespace.is_empty().then(String::new)?
+            }
+        };
+        Some((namespace, name.to_owned()))
     }
 
     fn in_namespace<'a>(
         &'a self,
         namespace: &'a str,
         after: Option<&Place>,
-    ) -> impl Iterator<Item = &'a Arc<Object>> {
+    ) -> impl Iterator<Item = (&'a Place, &'a Resting)> {
         let first = (namespace.to_owned(), String::new());
         let start = match after {
             Some(after) if *after > first => Bound::Excluded(after.clone()),
             _ => Bound::Included(first),
         };
         let range = self.objects.range((start, Bound::Unbounded));
-        range
-            .take_while(move |((ns, _), _)| ns == namespace)
-            .map(|(_, object)| object)
+        range.take_while(move |((ns, _), _)| ns == namespace)
+    }
+}
+
+impl Resting {
+    fn asleep(object: &Object) -> Self {
+        Self {
+            revision: object.revision,
+            text: object.value.text().clone(),
+            awake: RefCell::default(),
+        }
+    }
+
+    /// Whether the object at that place is selected. Labels are found without reading the rest.
+    fn is_in(&self, selection: &Selection, (namespace, name): &Place) -> bool {
+        if let Some(object) = self.awake.borrow().upgrade() {
+            return selection.matches(&object);
+        }
+        selection.matches_text((namespace, name), &self.text)
+    }
+}
+
+impl Found {
+    fn of(object: &Object, paths: &[String]) -> Self {
+        let at = |path: &String| text_at(&object.value, path).into_owned();
+        // Most have no owner and are found by nothing else: they need not be read.
+        let has_owner = memmem::find(object.value.text(), b"\"ownerReferences\"").is_some();
+        let owners = has_owner.then(|| owner_uids(&object.value).map(str::to_owned).collect());
+        Self {
+            owners: owners.unwrap_or_default(),
+            values: paths.iter().map(at).collect(),
+        }
     }
 }
 

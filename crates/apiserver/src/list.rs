@@ -5,7 +5,8 @@
 //! never come back; when the history no longer reaches, the answer is 410, and the client starts again or goes on with what
 //! there is now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use http::{HeaderMap, Response};
@@ -68,16 +69,45 @@ pub(crate) fn page(
         410 => forgotten(start.as_ref()),
         _ => failure,
     })?;
-    let now = state.objects.select(&selection, after);
+    let limit = match request.query.limit {
+        0 => usize::MAX,
+        limit => limit,
+    };
+    let (now, more) = unchanged(&state, &selection, after, &later, limit);
     drop(state);
     let mut objects = undone(now, &later, &selection, after);
     let metadata = cut(
         &mut objects,
-        request.query.limit,
+        limit,
         revision,
-        selection_is_open(&selection),
+        selection_is_open(&selection).then_some(more),
     );
     Ok((objects, metadata))
+}
+
+/// The first objects that are as they were before those changes, one more than the limit if there are more, and how many
+/// come after them.
+fn unchanged(
+    state: &State,
+    selection: &Selection,
+    after: Option<&Place>,
+    later: &[Arc<Kept>],
+    limit: usize,
+) -> (Vec<Arc<Object>>, usize) {
+    let changed: BTreeSet<Place> = later.iter().map(|kept| place(&kept.key)).collect();
+    let now = state.objects.selected(selection, after);
+    let now = now.filter(|object| changed.is_empty() || !changed.contains(&place(&object.key)));
+    let now: Vec<_> = now.take(limit.saturating_add(1)).collect();
+    if now.len() <= limit || !selection_is_open(selection) {
+        return (now, 0);
+    }
+    let last = now.last().map(|object| place(&object.key));
+    let more = last.map_or(0, |last| {
+        let among = changed.range((Bound::Excluded(&last), Bound::Unbounded));
+        let among = among.filter(|place| state.objects.is_at(selection, place));
+        state.objects.count(selection, &last) - among.count()
+    });
+    (now, more)
 }
 
 /// What the request selects.
@@ -205,10 +235,11 @@ fn undone(
     all.into_values().collect()
 }
 
-/// Cuts a page off, and says in the metadata where the next one starts.
-fn cut(objects: &mut Vec<Arc<Object>>, limit: usize, revision: u64, count: bool) -> Value {
+/// Cuts a page off, and says in the metadata where the next one starts, and how many remain if it is known how many more
+/// there are than these.
+fn cut(objects: &mut Vec<Arc<Object>>, limit: usize, revision: u64, more: Option<usize>) -> Value {
     let mut metadata = json!({"resourceVersion": revision.to_string()});
-    if limit == 0 || objects.len() <= limit {
+    if objects.len() <= limit {
         return metadata;
     }
     let remaining = objects.len() - limit;
@@ -220,8 +251,8 @@ fn cut(objects: &mut Vec<Arc<Object>>, limit: usize, revision: u64, count: bool)
     }
     .token()
     .into();
-    if count {
-        metadata["remainingItemCount"] = remaining.into();
+    if let Some(more) = more {
+        metadata["remainingItemCount"] = (remaining + more).into();
     }
     metadata
 }

@@ -3,7 +3,8 @@
 //! An object is a JSON document with the fixed shape of Kubernetes objects around it; nothing here knows a kind.
 
 use std::io;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -59,44 +60,79 @@ pub struct Object {
     /// Its resourceVersion as a number.
     pub revision: u64,
     /// The document, in the stored version of its kind.
-    pub value: Value,
+    pub value: Document,
+}
+
+/// A document as it is sent and stored, which is read when somebody looks into it: as text it takes a fraction of the
+/// memory, and most objects are only ever passed on.
+#[derive(Debug)]
+pub struct Document {
+    text: Bytes,
+    /// The same, once it was read.
+    read: OnceLock<Value>,
+}
+
+impl Document {
+    /// A document that was checked to be one.
+    pub(crate) fn of_text(text: Bytes) -> Self {
+        let read = OnceLock::new();
+        Self { text, read }
+    }
+
     /// The document as it is sent and stored.
-    pub json: Bytes,
+    #[must_use]
+    pub fn text(&self) -> &Bytes {
+        &self.text
+    }
+}
+
+impl From<Value> for Document {
+    fn from(value: Value) -> Self {
+        Self {
+            text: Bytes::from(value.to_string()),
+            read: OnceLock::from(value),
+        }
+    }
+}
+
+impl Deref for Document {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        let read = || serde_json::from_slice(&self.text).expect("it was written from a document");
+        self.read.get_or_init(read)
+    }
 }
 
 impl Object {
     /// The object with that revision written into its metadata.
     pub(crate) fn at(key: Key, revision: u64, mut value: Value) -> Self {
         meta_mut(&mut value).insert("resourceVersion".to_owned(), revision.to_string().into());
-        let json = Bytes::from(value.to_string());
         Self {
             key,
             revision,
-            value,
-            json,
+            value: value.into(),
         }
     }
 
     /// The object that is stored as that text; `None` if it is none.
-    pub(crate) fn of_storage(key: Key, json: Bytes) -> Option<Self> {
-        let value: Value = serde_json::from_slice(&json).ok()?;
+    pub(crate) fn of_storage(key: Key, text: Bytes) -> Option<Self> {
+        let value: Value = serde_json::from_slice(&text).ok()?;
         let revision = meta_text(&value, "resourceVersion").parse().ok()?;
+        let read = OnceLock::from(value);
         Some(Self {
             key,
             revision,
-            value,
-            json,
+            value: Document { text, read },
         })
     }
 
     /// The object as it would be if it were written: without a version.
     pub(crate) fn unwritten(key: Key, value: Value) -> Self {
-        let json = Bytes::from(value.to_string());
         Self {
             key,
             revision: 0,
-            value,
-            json,
+            value: value.into(),
         }
     }
 
@@ -105,8 +141,7 @@ impl Object {
         Self {
             key: self.key.clone(),
             revision: self.revision,
-            json: Bytes::from(value.to_string()),
-            value,
+            value: value.into(),
         }
     }
 

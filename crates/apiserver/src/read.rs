@@ -25,7 +25,7 @@ pub(crate) async fn get(
     let found = {
         let state = server.state();
         list::refuse_future(&state, &request.query.resource_version)?;
-        state.objects.get(&key).cloned()
+        state.objects.get(&key)
     };
     let object = found.ok_or_else(|| Failure::not_found(&request.resource, &request.name))?;
     access::check_found(author, request, &object.value)?;

@@ -98,11 +98,11 @@ impl Render {
     /// One object, [`served`](Self::served) before.
     pub(crate) fn object(&self, object: &Object) -> Bytes {
         let value = match self.form {
-            Form::Whole if !self.pretty => return object.json.clone(),
+            Form::Whole if !self.pretty => return object.value.text().clone(),
             Form::Whole => object.value.clone(),
             Form::Metadata => self.partial(&object.value),
             Form::Table => self.table(
-                std::slice::from_ref(&object.value),
+                std::slice::from_ref(&*object.value),
                 meta_of_one(&object.value),
             ),
         };
@@ -114,7 +114,7 @@ impl Render {
         if self.form != Form::Table {
             return self.object(object);
         }
-        let of_one = std::slice::from_ref(&object.value);
+        let of_one = std::slice::from_ref(&*object.value);
         let table = self.table(of_one, meta_of_one(&object.value));
         Bytes::from(body::text(&headed(table, first), self.pretty))
     }
@@ -164,7 +164,7 @@ impl Render {
         );
         let length = objects
             .iter()
-            .map(|object| object.json.len() + 1)
+            .map(|object| object.value.text().len() + 1)
             .sum::<usize>();
         let mut text = Vec::with_capacity(head.len() + length + 2);
         text.extend_from_slice(head.as_bytes());
@@ -172,7 +172,7 @@ impl Render {
             if index > 0 {
                 text.push(b',');
             }
-            text.extend_from_slice(&object.json);
+            text.extend_from_slice(object.value.text());
         }
         text.extend_from_slice(b"]}");
         Bytes::from(text)

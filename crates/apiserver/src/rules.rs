@@ -122,7 +122,7 @@ impl Frame<'_> {
     /// The next state of an object, from its draft.
     pub(crate) fn replace(&self, mut draft: Value, old: &Object) -> Result<Value, Failure> {
         self.count_generation(&mut draft, &old.value);
-        if draft == old.value || ownership::is_same_but_for_times(&draft, &old.value) {
+        if draft == *old.value || ownership::is_same_but_for_times(&draft, &old.value) {
             return Ok(old.value.clone());
         }
         self.checked(draft, Some(old))
@@ -140,7 +140,7 @@ impl Frame<'_> {
             by: None,
             ..*self
         };
-        lenient.read(&mut changed, old.map(|(old, _)| &old.value))?;
+        lenient.read(&mut changed, old.map(|(old, _)| &*old.value))?;
         self.check_identity(&changed, draft, old.map(|(old, _)| old))?;
         let owners = meta(draft).get(ownership::FIELD).cloned();
         match owners {
@@ -326,7 +326,7 @@ impl Frame<'_> {
         };
         let given = meta_mut(value).remove(ownership::FIELD);
         let given = given.filter(|_| *may_disown);
-        let old = old.map(|old| &old.value);
+        let old = old.map(|old| &*old.value);
         let kept = old.and_then(|old| meta(old).get(ownership::FIELD));
         if let Some(kept) = kept.filter(|kept| given.as_ref().is_none_or(|given| given == *kept)) {
             meta_mut(value).insert(ownership::FIELD.to_owned(), kept.clone());
@@ -359,16 +359,16 @@ impl Frame<'_> {
     fn problems(&self, value: &Value, old: Option<&Object>) -> Vec<Cause> {
         let mut causes = metadata::problems(self.resource, value, old.is_none());
         if let Some(problems) = self.resource.traits.problems {
-            causes.extend(problems(old.map(|old| &old.value), value));
+            causes.extend(problems(old.map(|old| &*old.value), value));
         }
         if let (Some(fixed), Some(old)) = (self.resource.traits.fixed, old) {
             causes.extend(fixed(&old.value, value));
         }
         if let Some(scale) = &self.version.scale {
-            causes.extend(scale.problems(value, old.map(|old| &old.value)));
+            causes.extend(scale.problems(value, old.map(|old| &*old.value)));
         }
         if let Some(schema) = &self.version.schema {
-            let old = old.map(|old| &old.value);
+            let old = old.map(|old| &*old.value);
             causes.extend(schema.problems(value, old, self.version.status));
         }
         causes

@@ -8,6 +8,9 @@ pub(crate) mod label;
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde_json::Value;
+
 use crate::object::{Object, meta};
 use crate::resource::Home;
 
@@ -65,6 +68,24 @@ impl Selection {
             && self.labels.matches(meta(&object.value).get("labels"))
     }
 
+    /// Whether an object belongs to it that is known as text only, without reading more of it than must be.
+    pub(crate) fn matches_text(&self, (namespace, name): (&str, &str), text: &[u8]) -> bool {
+        let is_there = self.namespace.as_ref().is_none_or(|it| it == namespace);
+        let fields = self.fields.matches_key(namespace, name);
+        if !is_there || fields == Some(false) {
+            return false;
+        }
+        if fields.is_none() {
+            let value: Value = serde_json::from_slice(text).unwrap_or_default();
+            return self.fields.matches(&value) && self.labels.matches(meta(&value).get("labels"));
+        }
+        if self.labels.is_empty() {
+            return true;
+        }
+        let labelled: Labelled = serde_json::from_slice(text).unwrap_or_default();
+        self.labels.matches(Some(&labelled.metadata.labels))
+    }
+
     /// What to look it up by.
     #[must_use]
     pub fn narrowest(&self) -> Narrowest {
@@ -79,4 +100,17 @@ impl Selection {
             None => Narrowest::All,
         }
     }
+}
+
+/// What is read of an object to know its labels.
+#[derive(Default, Deserialize)]
+struct Labelled {
+    #[serde(default)]
+    metadata: LabelledMetadata,
+}
+
+#[derive(Default, Deserialize)]
+struct LabelledMetadata {
+    #[serde(default)]
+    labels: Value,
 }

@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use crate::engine::{Clock, Engine};
 use crate::history::{HISTORY_EVENTS_DEFAULT, History};
 use crate::ids::Ids;
-use crate::index::Objects;
+use crate::index::{Objects, Ready};
 use crate::object::{Key, Object};
 use crate::openapi::Documents;
 use crate::registry::Registry;
@@ -233,16 +234,36 @@ fn with_stored(registry: Arc<Registry>, loaded: &Loaded) -> Arc<Registry> {
     })
 }
 
+/// How many loaded objects a thread reads before they are put in their places.
+const READ_AT_ONCE: usize = 16_384;
+
 /// Puts loaded objects in their places.
 fn shelve(registry: &Registry, entries: Vec<(String, Bytes)>) -> Result<Objects, api::Error> {
     let mut objects = Objects::default();
     for resource in registry.all() {
         objects.prepare(resource.home.clone(), resource.stored_paths());
     }
-    for (key, value) in entries {
-        let object = Key::of_storage(&key).and_then(|key| Object::of_storage(key, value));
-        let object = object.ok_or_else(|| boot::unreadable(format!("{key} is no object")))?;
-        objects.insert(in_form(registry, Arc::new(object)));
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let homes = objects.homes();
+    let read = |part: &[(String, Bytes)]| -> Result<Vec<Ready>, api::Error> {
+        let object = |(key, text): &(String, Bytes)| {
+            let object = Key::of_storage(key).and_then(|key| Object::of_storage(key, text.clone()));
+            let object = object.ok_or_else(|| boot::unreadable(format!("{key} is no object")))?;
+            Ok(Ready::of(in_form(registry, Arc::new(object)), &homes))
+        };
+        part.iter().map(object).collect()
+    };
+    for round in entries.chunks(READ_AT_ONCE * threads) {
+        let read = thread::scope(|scope| {
+            let parts = round.chunks(READ_AT_ONCE);
+            let reading = parts.map(|part| scope.spawn(|| read(part)));
+            let reading: Vec<_> = reading.collect();
+            let read = reading
+                .into_iter()
+                .map(|it| it.join().expect("it panics nowhere"));
+            read.collect::<Result<Vec<_>, _>>()
+        });
+        read?.into_iter().flatten().for_each(|it| objects.put(it));
     }
     Ok(objects)
 }
@@ -258,7 +279,7 @@ pub(crate) fn in_form(registry: &Registry, object: Arc<Object>) -> Arc<Object> {
     let mut value = object.value.clone();
     schema.prune(&mut value, &mut Vec::new());
     schema.fill(&mut value);
-    if value == object.value {
+    if value == *object.value {
         return object;
     }
     Arc::new(object.with(value))

@@ -87,7 +87,7 @@ impl State {
     pub(crate) fn latest(&self, key: &Key) -> Option<Arc<Object>> {
         match self.pending.get(key) {
             Some((_, object)) => object.clone(),
-            None => self.objects.get(key).cloned(),
+            None => self.objects.get(key),
         }
     }
 
@@ -130,7 +130,7 @@ impl State {
         let write = Write {
             revision: self.decided,
             key: key.storage_key(),
-            value: Some(new.json.clone()),
+            value: Some(new.value.text().clone()),
         };
         self.decide(
             write,

@@ -465,7 +465,7 @@ fn outcome(request: &Request, old: &Object, value: Value) -> Outcome {
     if is_finished(&request.resource, &value) && touches_finalizers(request) {
         return Outcome::Remove(value);
     }
-    match value == old.value {
+    match value == *old.value {
         true => Outcome::Keep,
         false => Outcome::Set(value),
     }

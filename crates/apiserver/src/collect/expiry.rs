@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::object::{Key, Object, meta_text};
+use crate::resource::Home;
 
 /// How long an Event stays after its last write, as in Kubernetes.
 const EVENT_LASTS: Duration = Duration::from_hours(1);
@@ -60,6 +61,14 @@ impl Expiry {
             .parse()
             .unwrap_or(now);
         created + EVENT_LASTS
+    }
+}
+
+/// Where Events are.
+pub(super) fn home() -> Home {
+    Home {
+        group: String::new(),
+        plural: "events".to_owned(),
     }
 }
 

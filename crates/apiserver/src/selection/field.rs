@@ -75,6 +75,25 @@ impl FieldSelector {
             .map(|r| (r.path.as_str(), r.value.as_str()))
     }
 
+    /// Whether an object with that key matches; `None` if that is not enough to know.
+    pub(crate) fn matches_key(&self, namespace: &str, name: &str) -> Option<bool> {
+        let mut known = true;
+        for requirement in &self.0 {
+            let value = match requirement.path.as_str() {
+                "metadata.name" => name,
+                "metadata.namespace" => namespace,
+                _ => {
+                    known = false;
+                    continue;
+                }
+            };
+            if (value == requirement.value) != requirement.equal {
+                return Some(false);
+            }
+        }
+        known.then_some(true)
+    }
+
     pub(crate) fn matches(&self, value: &Value) -> bool {
         self.0
             .iter()

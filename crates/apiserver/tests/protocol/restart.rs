@@ -61,10 +61,10 @@ async fn a_restart_on_disk_loses_nothing() {
 fn past(api: &Api, after: u64) -> Vec<String> {
     let events = api.0.events_since(after).expect("it is kept");
     let told = events.iter().map(|event| {
-        let old = event.old.as_ref().map(|old| &old.value);
+        let old = event.old.as_ref().map(|old| &*old.value);
         format!(
             "{} {:?} {old:?} {}",
-            event.revision, event.change, event.new.value
+            event.revision, event.change, *event.new.value
         )
     });
     told.collect()
