@@ -161,6 +161,15 @@ impl Kept {
         }
     }
 
+    /// What undoes it.
+    fn undo(&self) -> Undo {
+        Undo {
+            revision: self.new.revision,
+            key: self.key.storage_key(),
+            before: self.old.as_ref().map(|old| old.json.clone()),
+        }
+    }
+
     /// The state before, unless it was added.
     pub(crate) fn old(&self) -> Option<Arc<Object>> {
         Some(self.old.as_ref()?.read(&self.key))
@@ -239,6 +248,11 @@ impl History {
         }
         self.events.clear();
         self.bytes = 0;
+    }
+
+    /// What undoes each kept change, oldest first.
+    pub(crate) fn undos(&self) -> impl Iterator<Item = Undo> {
+        self.events.iter().map(|kept| kept.undo())
     }
 
     /// The changes after `revision`, oldest first.

@@ -17,8 +17,8 @@ use crate::resource::Home;
 use crate::selection::field::text_at;
 use crate::selection::{Narrowest, Selection};
 
-/// Namespace and name.
-pub(crate) type Place = (String, String);
+/// Namespace and name. Indexes share the texts.
+pub(crate) type Place = (Arc<str>, Arc<str>);
 
 /// How many objects stay read after they were used, for those who come next.
 const AWAKE_MAX: usize = 4096;
@@ -37,7 +37,8 @@ struct Shelf {
     home: Arc<Home>,
     objects: BTreeMap<Place, Resting>,
     paths: Arc<[String]>,
-    by_field: BTreeMap<(String, String), BTreeSet<Place>>,
+    /// Where objects are that have a value at the path of that number.
+    by_field: BTreeSet<(usize, Arc<str>, Place)>,
 }
 
 /// An object that nobody looks at: its text.
@@ -181,9 +182,9 @@ impl Objects {
             dependents.insert(key.clone());
         }
         let shelf = self.shelf(&key.home);
-        for (path, value) in shelf.paths.iter().zip(found.values) {
-            let found = shelf.by_field.entry((path.clone(), value)).or_default();
-            found.insert(place.clone());
+        let place = shelf.sharing(place);
+        for (path, value) in found.values.into_iter().enumerate() {
+            shelf.by_field.insert((path, value.into(), place.clone()));
         }
         shelf.objects.insert(place, resting);
     }
@@ -202,8 +203,9 @@ impl Objects {
             return;
         };
         let found = Found::of(&shelf.wake(&place, &resting), &shelf.paths);
-        for (path, value) in shelf.paths.iter().zip(found.values) {
-            drop_from(&mut shelf.by_field, &(path.clone(), value), &place);
+        for (path, value) in found.values.into_iter().enumerate() {
+            let entry = (path, value.into(), place.clone());
+            shelf.by_field.remove(&entry);
         }
         for uid in found.owners {
             drop_from(&mut self.dependents, &uid, key);
@@ -216,6 +218,19 @@ impl Objects {
             let objects = shelf.objects.iter();
             objects.map(|(place, resting)| shelf.wake(place, resting))
         })
+    }
+
+    /// The text of every object, with where it is.
+    pub(crate) fn texts(&self) -> Vec<(Arc<Home>, Place, Bytes)> {
+        let shelves = self.homes.values();
+        let texts = shelves.flat_map(|shelf| {
+            let objects = shelf.objects.iter();
+            let text = |(place, it): (&Place, &Resting)| {
+                (shelf.home.clone(), place.clone(), it.text.clone())
+            };
+            objects.map(text)
+        });
+        texts.collect()
     }
 
     /// Every object whose text has one of these words.
@@ -260,7 +275,10 @@ impl Objects {
     /// Whether a selection by nothing but a namespace finds an object at that place.
     pub(crate) fn is_at(&self, selection: &Selection, place: &Place) -> bool {
         let shelf = self.homes.get(&selection.home);
-        let is_there = selection.namespace.as_ref().is_none_or(|it| *it == place.0);
+        let is_there = selection
+            .namespace
+            .as_ref()
+            .is_none_or(|it| **it == *place.0);
         is_there && shelf.is_some_and(|shelf| shelf.objects.contains_key(place))
     }
 
@@ -287,8 +305,31 @@ impl Shelf {
             home,
             objects: BTreeMap::new(),
             paths: Arc::default(),
-            by_field: BTreeMap::new(),
+            by_field: BTreeSet::new(),
         }
+    }
+
+    /// The place with the text of its namespace that the object before it has.
+    fn sharing(&self, (namespace, name): Place) -> Place {
+        let first = (namespace.clone(), Arc::from(""));
+        let neighbour = self.objects.range(first..).next();
+        match neighbour {
+            Some(((shared, _), _)) if *shared == namespace => (shared.clone(), name),
+            _ => (namespace, name),
+        }
+    }
+
+    /// Where objects are that have that value at the path of that number.
+    fn places_by_field<'a>(
+        &'a self,
+        path: usize,
+        value: &str,
+    ) -> impl Iterator<Item = &'a Place> + use<'a> {
+        let value: Arc<str> = value.into();
+        let first = (path, value.clone(), (Arc::from(""), Arc::from("")));
+        let found = self.by_field.range(first..);
+        let found = found.take_while(move |(at, found, _)| *at == path && *found == value);
+        found.map(|(_, _, place)| place)
     }
 
     /// The object itself, read only where somebody looks into it.
@@ -296,12 +337,12 @@ impl Shelf {
         if let Some(object) = resting.awake.borrow().upgrade() {
             return object;
         }
-        let (namespace, name) = place.clone();
+        let (namespace, name) = place;
         Arc::new(Object {
             key: Key {
                 home: self.home.clone(),
-                namespace,
-                name,
+                namespace: namespace.to_string(),
+                name: name.to_string(),
             },
             revision: resting.revision,
             value: Document::of_text(resting.text.clone()),
@@ -317,18 +358,24 @@ impl Shelf {
         if let Some(place) = self.only_place(selection) {
             return Box::new(self.objects.get_key_value(&place).into_iter());
         }
-        match selection.narrowest() {
-            Narrowest::Field(path, value) if self.paths.contains(&path) => {
-                let places = self.by_field.get(&(path, value)).into_iter().flatten();
-                Box::new(places.filter_map(|place| self.objects.get_key_value(place)))
+        let narrowest = selection.narrowest();
+        let indexed = match &narrowest {
+            Narrowest::Field(path, value) => {
+                let number = self.paths.iter().position(|known| known == path);
+                number.map(|number| (number, value))
             }
-            _ => match &selection.namespace {
-                Some(namespace) => Box::new(self.in_namespace(namespace, after)),
-                None => Box::new(
-                    self.objects
-                        .range((lower(after.cloned()), Bound::Unbounded)),
-                ),
-            },
+            _ => None,
+        };
+        if let Some((number, value)) = indexed {
+            let places = self.places_by_field(number, value);
+            return Box::new(places.filter_map(|place| self.objects.get_key_value(place)));
+        }
+        match &selection.namespace {
+            Some(namespace) => Box::new(self.in_namespace(namespace, after)),
+            None => {
+                let later = (lower(after.cloned()), Bound::Unbounded);
+                Box::new(self.objects.range(later))
+            }
         }
     }
 
@@ -336,14 +383,14 @@ impl Shelf {
     fn only_place(&self, selection: &Selection) -> Option<Place> {
         let name = selection.fields.wanted("metadata.name")?;
         let namespace = match &selection.namespace {
-            Some(namespace) => namespace.clone(),
+            Some(namespace) => namespace.as_str().into(),
             // Of a resource that knows no namespaces, names are enough.
             None => {
                 let ((namespace, _), _) = self.objects.first_key_value()?;
-                namespace.is_empty().then(String::new)?
+                namespace.is_empty().then(|| namespace.clone())?
             }
         };
-        Some((namespace, name.to_owned()))
+        Some((namespace, name.into()))
     }
 
     fn in_namespace<'a>(
@@ -351,13 +398,13 @@ impl Shelf {
         namespace: &'a str,
         after: Option<&Place>,
     ) -> impl Iterator<Item = (&'a Place, &'a Resting)> {
-        let first = (namespace.to_owned(), String::new());
+        let first = (Arc::from(namespace), Arc::from(""));
         let start = match after {
             Some(after) if *after > first => Bound::Excluded(after.clone()),
             _ => Bound::Included(first),
         };
         let range = self.objects.range((start, Bound::Unbounded));
-        range.take_while(move |((ns, _), _)| ns == namespace)
+        range.take_while(move |((ns, _), _)| **ns == *namespace)
     }
 }
 
@@ -397,7 +444,7 @@ fn lower(after: Option<Place>) -> Bound<Place> {
 }
 
 pub(crate) fn place(key: &Key) -> Place {
-    (key.namespace.clone(), key.name.clone())
+    (key.namespace.as_str().into(), key.name.as_str().into())
 }
 
 fn drop_from<K: Ord, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V) {

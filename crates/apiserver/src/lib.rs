@@ -7,6 +7,7 @@
 
 pub mod access;
 mod admission;
+mod backup;
 mod body;
 mod boot;
 mod builtin;

@@ -289,7 +289,7 @@ impl Continue {
                 NOW => None,
                 revision => Some(revision.parse().ok()?),
             },
-            after: (namespace.to_owned(), name.to_owned()),
+            after: (namespace.into(), name.into()),
         })
     }
 }

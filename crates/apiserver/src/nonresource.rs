@@ -8,7 +8,7 @@ use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::query::{Allowed, Query};
 use crate::server::Server;
-use crate::{discovery, openapi};
+use crate::{backup, discovery, openapi};
 
 /// The version of Kubernetes whose protocol is spoken; clients compare it with their own.
 const KUBERNETES: (&str, &str) = ("1", "36");
@@ -17,6 +17,7 @@ const PATHS: &[&str] = &[
     "/api",
     "/api/v1",
     "/apis",
+    "/backup",
     "/healthz",
     "/livez",
     "/openapi/v2",
@@ -39,6 +40,7 @@ pub(crate) fn answer(server: &Server, head: &Parts) -> Result<Response<Body>, Fa
     let json = |document: Value| Ok(body::json(200, body::text(&document, query.pretty)));
     match path {
         "" => json(json!({"paths": PATHS})),
+        "/backup" => backup::answer(server),
         "/healthz" | "/livez" => Ok(healthy()),
         "/readyz" => ready(server),
         "/version" => json(version()),

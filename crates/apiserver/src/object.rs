@@ -33,8 +33,7 @@ impl Key {
     /// The key under which the object is stored.
     #[must_use]
     pub fn storage_key(&self) -> String {
-        let Home { group, plural } = &*self.home;
-        format!("{group}/{plural}/{}/{}", self.namespace, self.name)
+        self.home.key(&self.namespace, &self.name)
     }
 
     /// The key that is stored as that text; `None` if it is none.

@@ -61,6 +61,12 @@ pub struct Home {
 }
 
 impl Home {
+    /// The key under which the object of that name is stored.
+    pub(crate) fn key(&self, namespace: &str, name: &str) -> String {
+        let Self { group, plural } = self;
+        format!("{group}/{plural}/{namespace}/{name}")
+    }
+
     /// The name of the definition whose objects are kept there.
     pub(crate) fn definition(&self) -> String {
         format!("{}.{}", self.plural, self.group)

@@ -8,17 +8,21 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
-use crate::engine::{Clock, Engine};
+use crate::engine::{Clock, Engine, Outcome};
+use crate::failure::Failure;
 use crate::history::{HISTORY_EVENTS_DEFAULT, History};
 use crate::ids::Ids;
 use crate::index::{Objects, Ready};
 use crate::object::{Key, Object};
 use crate::openapi::Documents;
 use crate::registry::Registry;
+use crate::resource::Home;
 use crate::selection::Selection;
 use crate::state::State;
 use crate::store::memory::Memory;
+use crate::store::sealed::{Sealed, Sealer};
 use crate::store::{Loaded, Storage};
 use crate::{boot, definition};
 
@@ -30,6 +34,10 @@ struct Handle {
     engine: Arc<Engine>,
     /// The certificate that namespaces tell, on servers that serve Kubernetes' kinds.
     certificate: Option<String>,
+    /// What seals Secrets in the store and in backups.
+    sealer: Option<Sealer>,
+    /// Whoever takes a backup holds its one permit.
+    backups: Arc<Semaphore>,
     /// What describes a registry.
     documents: Mutex<Option<(Arc<Registry>, Arc<Documents>)>>,
 }
@@ -49,6 +57,7 @@ pub struct Builder {
     ids: Ids,
     history: usize,
     kubernetes: Option<String>,
+    sealer: Option<Sealer>,
 }
 
 impl Server {
@@ -78,6 +87,7 @@ impl Server {
             ids: Ids::random(),
             history: HISTORY_EVENTS_DEFAULT,
             kubernetes: None,
+            sealer: None,
         }
     }
 
@@ -136,6 +146,42 @@ impl Server {
         self.0.certificate.as_deref()
     }
 
+    /// What seals Secrets, if anything does.
+    pub(crate) fn sealer(&self) -> Option<&Sealer> {
+        self.0.sealer.as_ref()
+    }
+
+    /// Has a permit while no backup is taken.
+    pub(crate) fn backups(&self) -> &Arc<Semaphore> {
+        &self.0.backups
+    }
+
+    /// Stores every Secret anew, so that the key which seals now has sealed it. What it was before stays sealed by the
+    /// older key, until that past is forgotten.
+    ///
+    /// # Errors
+    /// When storage takes no more writes.
+    pub async fn reseal(&self) -> Result<usize, Failure> {
+        let secrets = Selection::all(Arc::new(Home {
+            group: String::new(),
+            plural: "secrets".to_owned(),
+        }));
+        let (secrets, _) = self.snapshot(&secrets);
+        for secret in &secrets {
+            let anew = |old: Option<&Arc<Object>>| match old {
+                Some(old) => Ok(Outcome::Set(old.value.clone())),
+                None => Err(Failure::new(404, "NotFound", "it went meanwhile")),
+            };
+            match self.engine().decide(&secret.key, anew, |_, _| Ok(())) {
+                Ok(_) => {}
+                Err(gone) if gone.code == 404 => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        self.engine().settled().await?;
+        Ok(secrets.len())
+    }
+
     pub(crate) fn ids(&self) -> &Ids {
         &self.0.engine.ids
     }
@@ -177,6 +223,13 @@ impl Builder {
         self
     }
 
+    /// Seals Secrets in the store and in backups.
+    #[must_use]
+    pub fn sealer(mut self, sealer: Sealer) -> Self {
+        self.sealer = Some(sealer);
+        self
+    }
+
     /// Serves kinds of Kubernetes that nothing here runs too, for clients that expect them. Every namespace then tells
     /// this certificate of the server's authority.
     #[must_use]
@@ -199,16 +252,22 @@ impl Builder {
             .map(Arc::new)
             .map_err(|why| api::Error::new(api::ErrorKind::Invalid, why))?,
         };
-        let mut loaded = self.storage.load().map_err(boot::unreadable)?;
+        let storage = match &self.sealer {
+            Some(sealer) => Box::new(Sealed::new(self.storage, sealer.clone())),
+            None => self.storage,
+        };
+        let mut loaded = storage.load().map_err(boot::unreadable)?;
         let registry = with_stored(registry, &loaded);
         let objects = shelve(&registry, mem::take(&mut loaded.entries))?;
         let revision = loaded.revision;
         let history = History::restored(loaded, &objects, self.history);
         let state = State::new(revision, objects, history);
-        let engine = Engine::new(registry, (self.clock, self.ids), state, self.storage);
+        let engine = Engine::new(registry, (self.clock, self.ids), state, storage);
         let handle = Handle {
             engine,
             certificate: self.kubernetes,
+            sealer: self.sealer,
+            backups: Arc::new(Semaphore::new(1)),
             documents: Mutex::default(),
         };
         let server = Server(Arc::new(handle));

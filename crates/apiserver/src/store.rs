@@ -5,8 +5,10 @@
 //! past may be forgotten.
 //! `memory` keeps nothing (tests, laws, demos without a disk); other implementations live beside it.
 
+pub mod backup;
 pub mod memory;
 pub mod redb;
+pub mod sealed;
 
 #[cfg(test)]
 pub(crate) mod contract;

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod load;
+pub mod million;
 mod objects;
 mod side;
 mod watchers;

@@ -104,7 +104,13 @@ impl Groma {
         address.is_some_and(|address| TcpStream::connect(address).is_ok())
     }
 
-    fn end(&mut self) {
+    /// Where it keeps everything.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Ends it at once.
+    pub fn end(&mut self) {
         // One that has ended already is what is wanted.
         let _: io::Result<()> = self.running.kill();
         let _ = self.running.wait();

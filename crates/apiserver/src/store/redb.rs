@@ -64,15 +64,23 @@ impl Redb {
     /// When another process has it open, when it is damaged or no store at all, and when a newer version wrote it.
     pub fn open(path: &Path) -> Result<Self, Error> {
         if !path.exists() {
-            create(path).map_err(|source| {
-                Error::new(Refused::Create {
-                    path: path.into(),
-                    cause: api::chain(&*source),
-                })
-            })?;
+            Self::create(path, &Loaded::default())?;
         }
         Self::understood(path, || {
             Builder::new().set_cache_size(CACHE_BYTES).open(path)
+        })
+    }
+
+    /// Makes a store with that content, that only its owner may read.
+    ///
+    /// # Errors
+    /// When there is a file already, or it cannot be written; then there is none.
+    pub fn create(path: &Path, content: &Loaded) -> Result<(), Error> {
+        create(path, content).map_err(|source| {
+            Error::new(Refused::Create {
+                path: path.into(),
+                cause: api::chain(&*source),
+            })
         })
     }
 
@@ -114,8 +122,8 @@ impl Storage for Redb {
     }
 }
 
-/// Makes an empty store under another name and links it, so that a crash never leaves half a store at `path`.
-fn create(path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// Makes a store under another name and links it, so that a crash never leaves half a store at `path`.
+fn create(path: &Path, content: &Loaded) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let unfinished = path.with_extension("new");
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -130,7 +138,7 @@ fn create(path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let db = Builder::new()
         .set_cache_size(CACHE_BYTES)
         .create_with_backend(FileBackend::new(file)?)?;
-    initialise(&db)?;
+    initialise(&db, content)?;
     drop(db);
     File::open(&unfinished)?.sync_all()?;
     fs::hard_link(&unfinished, path)?;
@@ -144,12 +152,24 @@ fn create(path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     Ok(())
 }
 
-/// Writes the tables and the format of an empty store.
-fn initialise(db: &Database) -> Result<(), redb::Error> {
+/// Writes the tables, the format and the content of a new store.
+fn initialise(db: &Database, content: &Loaded) -> Result<(), redb::Error> {
     let write = db.begin_write()?;
-    write.open_table(OBJECTS)?;
-    write.open_table(CHANGES)?;
-    write.open_table(META)?.insert(META_FORMAT, FORMAT)?;
+    {
+        let mut objects = write.open_table(OBJECTS)?;
+        for (key, value) in &content.entries {
+            objects.insert(key.as_str(), value.as_ref())?;
+        }
+        let mut changes = write.open_table(CHANGES)?;
+        for undo in &content.changes {
+            let before = undo.before.as_deref();
+            changes.insert(undo.revision, (undo.key.as_str(), before))?;
+        }
+        let mut meta = write.open_table(META)?;
+        meta.insert(META_FORMAT, FORMAT)?;
+        meta.insert(META_REVISION, content.revision)?;
+        meta.insert(META_FORGOTTEN, content.forgotten)?;
+    }
     write.commit()?;
     Ok(())
 }

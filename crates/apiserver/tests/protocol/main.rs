@@ -3,6 +3,7 @@
 mod admission;
 mod answer;
 mod apply;
+mod backup;
 mod conversion;
 mod definitions;
 mod hook;

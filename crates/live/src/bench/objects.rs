@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-const GROUP: &str = "bench.groma.test";
+pub(super) const GROUP: &str = "bench.groma.test";
 /// Parts of a large object.
 const PARTS: usize = 48;
 /// Of those, how many change when it changes.

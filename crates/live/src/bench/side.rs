@@ -27,12 +27,12 @@ pub(super) struct Side {
     pub(super) name: &'static str,
     pub(super) endpoint: Endpoint,
     pids: Vec<u32>,
-    _programs: Programs,
+    programs: Programs,
 }
 
 /// What runs.
 enum Programs {
-    Ours { _server: Groma },
+    Ours { server: Groma },
     Peer { _server: ApiServer },
 }
 
@@ -50,7 +50,7 @@ impl Side {
             name: "groma",
             endpoint: by_kubeconfig(&kubeconfig)?,
             pids: vec![server.pid()],
-            _programs: Programs::Ours { _server: server },
+            programs: Programs::Ours { server },
         };
         side.define().await?;
         Ok(side)
@@ -79,10 +79,18 @@ impl Side {
             name: "kube-apiserver and etcd",
             endpoint: endpoint()?,
             pids: server.pids(),
-            _programs: Programs::Peer { _server: server },
+            programs: Programs::Peer { _server: server },
         };
         side.define().await?;
         Ok(Ok(side))
+    }
+
+    /// The server itself, if it is ours.
+    pub(super) fn into_groma(self) -> Result<Groma> {
+        match self.programs {
+            Programs::Ours { server } => Ok(server),
+            Programs::Peer { .. } => anyhow::bail!("{} is another's", self.name),
+        }
     }
 
     /// What its processes have used so far.

@@ -172,7 +172,7 @@ impl Life {
         let db = Builder::new()
             .create_with_backend(disk.clone())
             .expect("memory takes it");
-        initialise(&db).expect("memory takes it");
+        initialise(&db, &Loaded::default()).expect("memory takes it");
         drop(db);
         let start = disk.with(|recording| {
             recording.operations.clear();

@@ -88,6 +88,20 @@ fn a_store_of_the_first_format_goes_on_without_a_past() {
 }
 
 #[test]
+fn a_store_is_made_with_its_content_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let storage = Redb::open(&path).unwrap();
+    (1..=3).for_each(|n| commit(&storage, n, "x").unwrap());
+    let content = storage.load().unwrap();
+    let refused = Redb::create(&path, &content).unwrap_err();
+    assert!(api::chain(&refused).contains("File exists"), "{refused:?}");
+    let copy = folder.path().join("copy");
+    Redb::create(&copy, &content).unwrap();
+    assert_eq!(Redb::open(&copy).unwrap().load().unwrap(), content);
+}
+
+#[test]
 fn refuses_what_is_no_store() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
@@ -235,7 +249,7 @@ struct DiskState {
 impl Disk {
     fn storage(&self) -> Redb {
         let db = Builder::new().create_with_backend(self.clone()).unwrap();
-        initialise(&db).unwrap();
+        initialise(&db, &Loaded::default()).unwrap();
         Redb::over(db)
     }
 

@@ -1,0 +1,100 @@
+//! A store of a million objects: how long a server takes to start on it, what it needs then, and how long its backup
+//! takes.
+//!
+//! The store is filled through the storage port, a thousand objects in each batch: what is measured is what comes after.
+
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use apiserver::store::redb::Redb;
+use apiserver::store::{self, Batch, Storage, Write};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::bench::objects;
+use crate::bench::side::Side;
+use crate::figures::Figure;
+use crate::usage::Used;
+
+/// Objects of one batch.
+const BATCH: usize = 1_000;
+/// Batches that wait at once.
+const BATCHES: usize = 16;
+
+/// Measures with so many objects.
+///
+/// # Errors
+/// When the server does not start on them.
+pub async fn run(n: usize, rounds: usize) -> Result<Vec<Figure>> {
+    let mut server = Side::ours().await?.into_groma()?;
+    server.end();
+    let begun = Instant::now();
+    fill(&server.folder().join("store.redb"), n)?;
+    let took = begun.elapsed().as_secs_f64();
+    eprintln!("{n} objects stored in {took:.1} s");
+    let (mut starts, mut memory) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let begun = Instant::now();
+        server.restart();
+        starts.push(begun.elapsed().as_secs_f64());
+        memory.push(Used::of_all(&[server.pid()]).memory);
+    }
+    let of = |what: &str| format!("{what}, {n} objects of 1 kB");
+    Ok(vec![
+        Figure::alone(&of("restart to serving"), "s", starts),
+        Figure::alone(&of("memory after a restart"), "MB", memory),
+    ])
+}
+
+/// Stores objects after what is there.
+fn fill(path: &Path, n: usize) -> Result<()> {
+    let storage = Redb::open(path).map_err(told)?;
+    let mut after = storage.load().map_err(told)?.revision;
+    let (answer, answers) = channel();
+    let numbers: Vec<usize> = (0..n).collect();
+    let mut unanswered = 0;
+    for numbers in numbers.chunks(BATCH) {
+        let writes: Vec<Write> = (after + 1..)
+            .zip(numbers)
+            .map(|(revision, at)| stored(*at, revision))
+            .collect::<Result<_>>()?;
+        let revision = after + writes.len() as u64;
+        let batch = Batch {
+            after,
+            revision,
+            writes,
+            forget: revision,
+        };
+        let answer = answer.clone();
+        storage.commit(batch, Box::new(move |done| drop(answer.send(done))));
+        (after, unanswered) = (revision, unanswered + 1);
+        if unanswered > BATCHES {
+            answers.recv()?.map_err(told)?;
+            unanswered -= 1;
+        }
+    }
+    drop((answer, storage));
+    answers.iter().try_for_each(|done| done.map_err(told))
+}
+
+/// An object as a server stores it.
+fn stored(at: usize, revision: u64) -> Result<Write> {
+    let mut object: Value = serde_json::from_str(&objects::small(at))?;
+    let metadata = object["metadata"].as_object_mut().context("it has one")?;
+    let more = json!({
+        "namespace": "default", "uid": format!("00000000-0000-4000-8000-{at:012}"), "generation": 1,
+        "creationTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": revision.to_string(),
+    });
+    metadata.extend(more.as_object().cloned().unwrap_or_default());
+    Ok(Write {
+        revision,
+        key: format!("{}/things/default/{}", objects::GROUP, objects::name(at)),
+        value: Some(Bytes::from(object.to_string())),
+    })
+}
+
+fn told(error: store::Error) -> anyhow::Error {
+    anyhow::anyhow!(api::chain(&error))
+}
