@@ -3,6 +3,7 @@
 //! It composes what the crates offer and has no logic of its own.
 
 mod agent;
+mod backup;
 mod enrol;
 mod laboratory;
 mod lock;
@@ -34,6 +35,10 @@ enum Command {
     /// Build, watch and remove a laboratory on this machine
     #[command(subcommand)]
     Lab(laboratory::Command),
+    /// Take a backup of a server that serves
+    Backup(backup::Taking),
+    /// Make the store of a server from a backup
+    Restore(backup::Restoring),
     /// Let hosts join, and declare them dead
     #[command(subcommand)]
     Host(enrol::Command),
@@ -56,7 +61,10 @@ fn main() -> ExitCode {
         return adapter_oci::shim::main(arguments.collect::<Vec<OsString>>());
     }
     let groma = Groma::parse();
-    let quiet = matches!(groma.command, Command::Client(_) | Command::Host(_));
+    let quiet = matches!(
+        groma.command,
+        Command::Client(_) | Command::Host(_) | Command::Backup(_) | Command::Restore(_)
+    );
     let filter = EnvFilter::try_from_env("GROMA_LOG")
         .unwrap_or_else(|_| EnvFilter::new(if quiet { "off" } else { "info" }));
     tracing_subscriber::fmt()
@@ -85,6 +93,10 @@ fn run(groma: Groma) -> anyhow::Result<ExitCode> {
             Command::Serve(options) => serve::run(options).await.map(|()| ExitCode::SUCCESS),
             Command::Agent(options) => agent::run(options).await.map(|()| ExitCode::SUCCESS),
             Command::Lab(command) => laboratory::run(command).await,
+            Command::Backup(options) => backup::take(&options, &groma.access)
+                .await
+                .map(|()| ExitCode::SUCCESS),
+            Command::Restore(options) => backup::restore(&options).map(|()| ExitCode::SUCCESS),
             Command::Host(command) => enrol::run(command, &groma.access)
                 .await
                 .map(|()| ExitCode::SUCCESS),

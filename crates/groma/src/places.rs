@@ -7,6 +7,11 @@ pub fn store(state: &Path) -> PathBuf {
     state.join("store.redb")
 }
 
+/// The keys that seal Secrets.
+pub fn secret_keys(state: &Path) -> PathBuf {
+    state.join("secrets.keys")
+}
+
 /// The authority that signs certificates.
 pub fn authority(state: &Path) -> PathBuf {
     state.join("authority")

@@ -2,6 +2,7 @@
 //! Kubernetes cluster.
 
 mod cluster;
+mod keys;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -11,12 +12,14 @@ use apiserver::Server;
 use apiserver::door::Doors;
 use apiserver::listen::{self, Listening};
 use apiserver::store::redb::Redb;
+use apiserver::store::sealed::Sealer;
 use apiserver::tls::Authority;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use kube::Client;
 use runtime::{Clock, Runtime};
 
+use self::keys::Keys;
 use crate::lock::Lock;
 use crate::places;
 
@@ -39,6 +42,13 @@ pub struct Options {
     /// Also serve kinds of Kubernetes that nothing here runs (Pod, Node, Service, Deployment, …) for clients that expect them
     #[arg(long)]
     kubernetes_kinds: bool,
+    /// Keys that seal Secrets in the store: in each line a name and 32 bytes in base64, of which the first seals. Read again
+    /// on SIGHUP. Without it a key is made in the state folder
+    #[arg(long, value_name = "FILE")]
+    secret_keys: Option<PathBuf>,
+    /// A command that prints these keys instead, as a key manager's
+    #[arg(long, value_name = "COMMAND", conflicts_with = "secret_keys")]
+    secret_keys_command: Option<String>,
     /// Blocks to run
     #[arg(long, value_delimiter = ',', default_value = "tcso,mco,wdm,tcm")]
     blocks: Vec<Block>,
@@ -64,22 +74,39 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let state = &options.state;
     let _lock = Lock::take(&places::lock(state))?;
-    let server = open(&options)?;
+    let keys = keys(&options);
+    let sealer = keys.sealer().await?;
+    let server = open(&options, &sealer)?;
+    if sealer.is_stale() {
+        keys::reseal(&server, &sealer).await;
+    }
     let _doors = open_doors(&server, &options).await?;
     let client = server.client();
     tracing::info!(state = %state.display(), "serving");
-    controllers(client, &options.blocks)
-        .run(crate::shutdown())
-        .await;
+    let controllers = controllers(client, &options.blocks);
+    tokio::select! {
+        () = controllers.run(crate::shutdown()) => {}
+        () = keys.follow(&server, &sealer) => {}
+    }
     Ok(())
 }
 
-fn open(options: &Options) -> anyhow::Result<Server> {
+/// Where the keys of Secrets come from.
+fn keys(options: &Options) -> Keys {
+    match (&options.secret_keys, &options.secret_keys_command) {
+        (Some(path), _) => Keys::File(path.clone()),
+        (None, Some(command)) => Keys::Command(command.clone()),
+        (None, None) => Keys::Own(places::secret_keys(&options.state)),
+    }
+}
+
+fn open(options: &Options, sealer: &Sealer) -> anyhow::Result<Server> {
     let state = &options.state;
     let path = places::store(state);
     let storage =
         Redb::open(&path).with_context(|| format!("cannot open the store {}", path.display()))?;
-    let mut server = Server::builder().crds(api::crds()).storage(storage);
+    let mut server = Server::builder().crds(api::crds());
+    server = server.storage(storage).sealer(sealer.clone());
     if options.kubernetes_kinds {
         let authority = Authority::open(&places::authority(state), Timestamp::now())?;
         server = server.kubernetes_kinds(authority.certificate());
@@ -177,6 +204,8 @@ mod tests {
             listen,
             names: vec!["groma.example".to_owned()],
             kubernetes_kinds: false,
+            secret_keys: None,
+            secret_keys_command: None,
             blocks: Vec::new(),
         };
         let expected = ["groma.example"].iter().chain(names_expected);

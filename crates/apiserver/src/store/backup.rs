@@ -165,7 +165,18 @@ fn hex(digest: Sha256) -> String {
 /// # Errors
 /// When it was cut off or changed, or is none.
 pub fn read(source: impl BufRead) -> Result<(Head, Loaded), Error> {
-    Reader::read(source).map_err(Error::new)
+    let mut loaded = Loaded::default();
+    let head = Reader::read(source, |line| put(&mut loaded, line)).map_err(Error::new)?;
+    (loaded.revision, loaded.forgotten) = (head.revision, head.forgotten);
+    Ok((head, loaded))
+}
+
+/// Reads a whole backup to see that it is one, and keeps nothing of it but its first line.
+///
+/// # Errors
+/// When it was cut off or changed, or is none.
+pub fn verify(source: impl BufRead) -> Result<Head, Error> {
+    Reader::read(source, |_| Ok(())).map_err(Error::new)
 }
 
 struct Reader<R> {
@@ -175,7 +186,7 @@ struct Reader<R> {
 }
 
 impl<R: BufRead> Reader<R> {
-    fn read(source: R) -> Result<(Head, Loaded), Refused> {
+    fn read(source: R, mut take: impl FnMut(&[u8]) -> Result<(), String>) -> Result<Head, Refused> {
         let digest = Sha256::new();
         let mut reader = Self {
             source,
@@ -185,21 +196,16 @@ impl<R: BufRead> Reader<R> {
         let first = reader.next()?;
         let head = understood(&first)?;
         reader.digest.update(&first);
-        let mut loaded = Loaded {
-            revision: head.revision,
-            forgotten: head.forgotten,
-            ..Loaded::default()
-        };
         loop {
             let line = reader.next()?;
             if let Ok(End { sha256 }) = serde_json::from_slice(&line) {
                 return match sha256 == hex(reader.digest) {
-                    true => Ok((head, loaded)),
+                    true => Ok(head),
                     false => Err(Refused::Changed),
                 };
             }
             reader.digest.update(&line);
-            put(&mut loaded, &line).map_err(|why| reader.damaged(why))?;
+            take(&line).map_err(|why| reader.damaged(why))?;
         }
     }
 
@@ -337,6 +343,7 @@ mod tests {
     fn what_was_written_is_read() {
         let text = written(&loaded());
         let (head, found) = read(&text[..]).expect("a backup");
+        assert_eq!(verify(&text[..]).expect("a backup"), head);
         assert_eq!(
             (head.revision, head.taken.as_str()),
             (13, "2026-01-01T00:00:00Z")

@@ -5,6 +5,7 @@
 //! times of Secrets stay readable: keys of the storage are not sealed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -14,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
+use crate::private_file::{self, PRIVATE};
 use crate::store::{Batch, Done, Error, Loaded, Storage};
 
 /// What the keys of Secrets begin with.
@@ -24,6 +26,8 @@ const MARK: &[u8] = b"sealed:1:";
 const NAME_END: u8 = b':';
 /// Length of a key, in bytes.
 const KEY_BYTES: usize = 32;
+/// The name of the key that is made when there is none.
+const FIRST: &str = "first";
 /// Longest name of a key.
 const NAME_BYTES_MAX: usize = 63;
 /// Most keys of a file.
@@ -78,6 +82,17 @@ impl Sealer {
         let mut key = [0; KEY_BYTES];
         rand::fill(&mut key).expect("a machine without randomness cannot serve");
         format!("{name} {}\n", STANDARD.encode(key))
+    }
+
+    /// Reads the keys in that file, or makes one with a new key that only its owner reads.
+    ///
+    /// # Errors
+    /// When it cannot be read or made, or a line is none.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        private_file::create(path, Self::new_file(FIRST).as_bytes(), PRIVATE)
+            .map_err(Error::new)?;
+        let text = private_file::read(path).map_err(Error::new)?;
+        Self::parse(&text.unwrap_or_default())
     }
 
     /// Reads keys: in each line a name and 32 bytes in base64. The first one seals, all of them open. Empty lines and
@@ -369,6 +384,17 @@ mod tests {
         assert!(moved.contains("the value was changed"), "{moved}");
         assert!(refusal(opened(KEY, value[..12].to_vec())).contains("cannot be opened"));
         drop(memory);
+    }
+
+    #[test]
+    fn a_file_is_made_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keys");
+        let value = Bytes::from("{}");
+        let first = Sealer::open(&path).expect("it is made").sealed(KEY, &value);
+        let again = Sealer::open(&path).expect("it is there");
+        let opened = again.opened(&again.keys(), KEY, first);
+        assert_eq!(opened.expect("by the same key"), value);
     }
 
     #[test]
