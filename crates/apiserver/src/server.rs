@@ -256,7 +256,8 @@ impl Builder {
             Some(sealer) => Box::new(Sealed::new(self.storage, sealer.clone())),
             None => self.storage,
         };
-        let mut loaded = storage.load().map_err(boot::unreadable)?;
+        let loaded = storage.load();
+        let mut loaded = loaded.map_err(|error| boot::unreadable(api::chain(&error)))?;
         let registry = with_stored(registry, &loaded);
         let objects = shelve(&registry, mem::take(&mut loaded.entries))?;
         let revision = loaded.revision;
