@@ -7,6 +7,7 @@ pub mod bench;
 pub mod cache;
 pub mod figures;
 pub mod groma;
+pub mod history;
 pub mod kubernetes;
 pub mod lab;
 pub mod skip;

@@ -1,6 +1,8 @@
 //! A light client: HTTP/1.1 for one request after the other, HTTP/2 for many watches, both over TLS.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -10,8 +12,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use k8s_openapi::ByteString;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -43,6 +48,46 @@ pub struct Streams {
 }
 
 impl Endpoint {
+    /// The server of a kubeconfig of ours, and its user.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn by_kubeconfig(path: &Path) -> Result<Self> {
+        let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let config: Value = serde_json::from_slice(&text)?;
+        let data =
+            |value: &Value| anyhow::Ok(serde_json::from_value::<ByteString>(value.clone())?.0);
+        let (cluster, user) = (
+            &config["clusters"][0]["cluster"],
+            &config["users"][0]["user"],
+        );
+        let certificate = certificates(&data(&user["client-certificate-data"])?)?;
+        let key = PrivateKeyDer::from_pem_slice(&data(&user["client-key-data"])?)?;
+        let tls = trusting(&data(&cluster["certificate-authority-data"])?)?
+            .with_client_auth_cert(certificate, key)?;
+        let url = cluster["server"].as_str().context("it names a server")?;
+        Self::at(url, tls, None)
+    }
+
+    /// The server at a URL, with an authority's certificate in that file, for whoever has a token.
+    ///
+    /// # Errors
+    /// When the URL, the file or the token cannot be used.
+    pub fn by_token(url: &str, trusted: &Path, token: &str) -> Result<Self> {
+        let tls = trusting(&fs::read(trusted)?)?.with_no_client_auth();
+        let token = HeaderValue::from_str(&format!("Bearer {token}"))?;
+        Self::at(url, tls, Some(token))
+    }
+
+    fn at(url: &str, tls: ClientConfig, token: Option<HeaderValue>) -> Result<Self> {
+        let address = url.strip_prefix("https://").context("it speaks TLS")?;
+        Ok(Self {
+            address: address.parse()?,
+            tls: Arc::new(tls),
+            token,
+        })
+    }
+
     /// A connection by HTTP/1.1; it ends with its handle.
     ///
     /// # Errors
@@ -124,4 +169,18 @@ impl Streams {
         sender.ready().await?;
         Ok(sender.send_request(request).await?)
     }
+}
+
+type Trusting = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
+
+fn trusting(pem: &[u8]) -> Result<Trusting> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate)?;
+    }
+    Ok(ClientConfig::builder().with_root_certificates(roots))
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+    Ok(CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>()?)
 }

@@ -1,17 +1,9 @@
 //! One of both servers: where it is, what it uses, and what it must have before it is measured.
 
-use std::fs;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use http::HeaderValue;
-use k8s_openapi::ByteString;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
-use serde_json::{Value, json};
+use anyhow::Result;
+use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
@@ -48,7 +40,7 @@ impl Side {
         let kubeconfig = server.kubeconfig();
         let side = Self {
             name: "groma",
-            endpoint: by_kubeconfig(&kubeconfig)?,
+            endpoint: Endpoint::by_kubeconfig(&kubeconfig)?,
             pids: vec![server.pid()],
             programs: Programs::Ours { server },
         };
@@ -65,7 +57,7 @@ impl Side {
         let runtime = Handle::current();
         let url = server.url();
         let certificates = server.certificates();
-        let endpoint = || by_token(&url, &certificates);
+        let endpoint = || Endpoint::by_token(&url, &certificates, TOKEN);
         // The namespace comes after everything else that the server makes for itself.
         let is_up = async || {
             let mut connection = endpoint()?.connect().await?;
@@ -127,49 +119,4 @@ impl Side {
             tokio::time::sleep(LOOK).await;
         }
     }
-}
-
-fn by_kubeconfig(path: &Path) -> Result<Endpoint> {
-    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let config: Value = serde_json::from_slice(&text)?;
-    let data = |value: &Value| anyhow::Ok(serde_json::from_value::<ByteString>(value.clone())?.0);
-    let (cluster, user) = (
-        &config["clusters"][0]["cluster"],
-        &config["users"][0]["user"],
-    );
-    let certificate = certificates(&data(&user["client-certificate-data"])?)?;
-    let key = PrivateKeyDer::from_pem_slice(&data(&user["client-key-data"])?)?;
-    let tls = trusting(&data(&cluster["certificate-authority-data"])?)?
-        .with_client_auth_cert(certificate, key)?;
-    let url = cluster["server"].as_str().context("it names a server")?;
-    endpoint(url, tls, None)
-}
-
-fn by_token(url: &str, trusted: &Path) -> Result<Endpoint> {
-    let tls = trusting(&fs::read(trusted)?)?.with_no_client_auth();
-    let token = HeaderValue::from_str(&format!("Bearer {TOKEN}"))?;
-    endpoint(url, tls, Some(token))
-}
-
-fn endpoint(url: &str, tls: ClientConfig, token: Option<HeaderValue>) -> Result<Endpoint> {
-    let address = url.strip_prefix("https://").context("it speaks TLS")?;
-    Ok(Endpoint {
-        address: address.parse()?,
-        tls: Arc::new(tls),
-        token,
-    })
-}
-
-type Trusting = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
-
-fn trusting(pem: &[u8]) -> Result<Trusting> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem)? {
-        roots.add(certificate)?;
-    }
-    Ok(ClientConfig::builder().with_root_certificates(roots))
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
-    Ok(CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>()?)
 }

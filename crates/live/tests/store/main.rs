@@ -1,0 +1,5 @@
+//! The store under fire: the program is killed while clients write, and what they were told is judged; and a store that
+//! lies is caught by the same judge.
+
+mod clients;
+mod kills;
