@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 use tower::service_fn;
 
 use super::*;
+use crate::HOSTS_GROUP;
 use crate::listen::{self, Listening};
 use crate::tls::{Authority, Credentials, client_config};
 
@@ -108,7 +109,11 @@ impl Place {
 
     fn host(&self, name: &str) -> Credentials {
         self.authority
-            .issue_client(&format!("system:host:{name}"), None, Timestamp::now())
+            .issue_client(
+                &format!("system:host:{name}"),
+                Some(HOSTS_GROUP),
+                Timestamp::now(),
+            )
             .unwrap()
     }
 
@@ -156,9 +161,7 @@ async fn create(server: &Server, path: &str, kind: &str, name: &str, spec: Value
         .header("content-type", "application/json")
         .body(Full::<Bytes>::from(object.to_string()))
         .unwrap();
-    let response = server
-        .serve(&Identity::Admin("test".to_owned()), request)
-        .await;
+    let response = server.serve(&Identity::admin("test"), request).await;
     assert_eq!(
         response.status(),
         StatusCode::CREATED,
@@ -390,7 +393,7 @@ async fn both_halves_meet_over_any_connection() {
     let doors = Doors::new();
     let service = {
         let doors = doors.clone();
-        move |_| doors.service_for(&server, Identity::Host("mad-1".to_owned()))
+        move |_| doors.service_for(&server, Identity::host("mad-1"))
     };
     let listening = listen::unix(&path, service).await.unwrap();
     let seen = std::sync::Arc::new(Mutex::new(HeaderMap::new()));

@@ -18,12 +18,14 @@ impl Writing<'_> {
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Result<Response<Body>, Failure> {
-        let (value, mut warnings) = self.decode(headers, body)?;
+        let (mut value, mut warnings) = self.decode(headers, body)?;
+        self.place(&mut value)?;
         let known = Known::default();
         let draft = self.frame(&known).draft(value)?;
         warnings.extend(draft.warnings);
         let mut answer = draft.value;
-        answer["status"] = review::status(self.server, self.author, self.request, &answer)?;
+        answer["status"] =
+            review::status(self.server, self.author.identity, self.request, &answer)?;
         let mut response = body::json(201, body::text(&answer, render.pretty));
         warn(&mut response, &warnings);
         Ok(response)
