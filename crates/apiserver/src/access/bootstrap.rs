@@ -3,7 +3,7 @@
 //! They are a user's to extend: what is missing of them is added at each start, and what was added stays. One whose
 //! annotation says so is left as it is.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
@@ -11,9 +11,8 @@ use super::aggregation;
 use super::rbac::{CLUSTER_BINDINGS, CLUSTER_ROLES, GROUP};
 use super::rules::Rule;
 use crate::boot;
-use crate::engine::Outcome;
 use crate::failure::Failure;
-use crate::object::{Object, meta, meta_mut, meta_text};
+use crate::object::{meta, meta_mut, meta_text};
 use crate::server::Server;
 
 static POLICY: LazyLock<Vec<Value>> = LazyLock::new(|| {
@@ -26,12 +25,29 @@ const LABEL: (&str, &str) = ("kubernetes.io/bootstrapping", "rbac-defaults");
 /// Whether a start may add to it.
 const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 
-/// Makes what is not there, and adds what is missing.
+/// Makes what is not there, and adds what is missing: all at once, so that it is put together once.
 pub(crate) fn reconcile(server: &Server) -> Result<(), Failure> {
-    for wanted in POLICY.iter() {
-        ensure(server, wanted)?;
-    }
+    let roles = boot::built_in(server, GROUP, CLUSTER_ROLES)?;
+    let bindings = boot::built_in(server, GROUP, CLUSTER_BINDINGS)?;
     let engine = server.engine();
+    let mut state = engine.state();
+    for wanted in POLICY.iter() {
+        let resource = match wanted["kind"] == "ClusterRole" {
+            true => &roles,
+            false => &bindings,
+        };
+        let key = resource.key("", meta_text(wanted, "name"));
+        let old = state.latest(&key);
+        let value = match &old {
+            None => boot::fresh(wanted, boot::stamp(server)),
+            Some(old) => reconciled(&old.value, wanted),
+        };
+        if old.is_none_or(|old| old.value != value) {
+            state.set(&key, value);
+        }
+    }
+    drop(state);
+    engine.submit();
     aggregation::keep(engine);
     // The first request may come before they are visible.
     engine.authorizer.expect(&engine.state());
@@ -45,24 +61,6 @@ fn marked(mut wanted: Value) -> Value {
     metadata["labels"][LABEL.0] = LABEL.1.into();
     metadata["annotations"] = json!({AUTOUPDATE: "true"});
     wanted
-}
-
-fn ensure(server: &Server, wanted: &Value) -> Result<(), Failure> {
-    let plural = match wanted["kind"] == "ClusterRole" {
-        true => CLUSTER_ROLES,
-        false => CLUSTER_BINDINGS,
-    };
-    let resource = boot::built_in(server, GROUP, plural)?;
-    let key = resource.key("", meta_text(wanted, "name"));
-    let decide = |old: Option<&Arc<Object>>| match old {
-        None => Ok(Outcome::Set(boot::fresh(wanted, boot::stamp(server)))),
-        Some(old) => match reconciled(&old.value, wanted) {
-            value if value == old.value => Ok(Outcome::Keep),
-            value => Ok(Outcome::Set(value)),
-        },
-    };
-    let decided = server.engine().decide(&key, decide, |_, _| Ok(()));
-    decided.map(drop)
 }
 
 /// The object with what is missing of it.

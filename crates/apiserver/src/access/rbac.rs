@@ -26,6 +26,7 @@ pub(crate) const CLUSTER_ROLES: &str = "clusterroles";
 pub(super) const CLUSTER_BINDINGS: &str = "clusterrolebindings";
 pub(super) const ROLES: &str = "roles";
 pub(super) const BINDINGS: &str = "rolebindings";
+const KINDS: [&str; 4] = [ROLES, BINDINGS, CLUSTER_ROLES, CLUSTER_BINDINGS];
 
 /// The visible roles and bindings, and when they change.
 pub(crate) struct Authorizer {
@@ -78,14 +79,14 @@ fn home(plural: &str) -> Home {
 
 /// Whether what is kept there says who may do what.
 pub(crate) fn concerns(home: &Home) -> bool {
-    home.group == GROUP
+    home.group == GROUP && KINDS.contains(&home.plural.as_str())
 }
 
 impl Authorizer {
     /// What those objects say.
     pub(crate) fn of(objects: &Objects) -> Self {
         let mut roles = Roles::default();
-        for plural in [ROLES, BINDINGS, CLUSTER_ROLES, CLUSTER_BINDINGS] {
+        for plural in KINDS {
             let there = objects.select(&Selection::all(Arc::new(home(plural))), None);
             there.iter().for_each(|object| roles.put(object));
         }

@@ -143,12 +143,10 @@ impl Rule {
     pub(super) fn told(rights: Vec<Self>) -> String {
         let mut compact: Vec<Self> = Vec::new();
         for right in rights {
-            let simple = right.resource_names.is_empty() && right.paths.is_empty();
             let alike = |other: &&mut Self| {
-                simple
-                    && other.resource_names.is_empty()
-                    && (&other.api_groups, &other.resources)
-                        == (&right.api_groups, &right.resources)
+                right.paths.is_empty()
+                    && (&other.api_groups, &other.resources, &other.resource_names)
+                        == (&right.api_groups, &right.resources, &right.resource_names)
             };
             match compact.iter_mut().find(alike) {
                 Some(other) => other.verbs.extend(right.verbs),
@@ -197,4 +195,96 @@ fn resource_covers(own: &str, resource: &str, part: &str) -> bool {
 /// A path, or all that begins as what stands before the last `*`.
 fn path_covers(own: &str, wanted: &str) -> bool {
     own == wanted || own.ends_with('*') && wanted.starts_with(own.trim_end_matches('*'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(text: &str) -> Vec<Rule> {
+        let words = |words: &str| -> Vec<String> {
+            let words = words.split(',').filter(|word| !word.is_empty());
+            words
+                .map(|word| word.trim_matches('\'').to_owned())
+                .collect()
+        };
+        let rule = |line: &str| {
+            let parts: Vec<Vec<String>> = line.split(' ').map(words).collect();
+            match parts.as_slice() {
+                [verbs, paths] => Rule {
+                    verbs: verbs.clone(),
+                    paths: paths.clone(),
+                    ..Rule::default()
+                },
+                [verbs, groups, resources, names @ ..] => Rule {
+                    verbs: verbs.clone(),
+                    api_groups: groups.clone(),
+                    resources: resources.clone(),
+                    resource_names: names.first().cloned().unwrap_or_default(),
+                    ..Rule::default()
+                },
+                _ => Rule::default(),
+            }
+        };
+        let lines = text.split(';').filter(|line| !line.is_empty());
+        lines.map(rule).collect()
+    }
+
+    /// Rules are `verbs groups resources names` or `verbs paths`, with `''` for the core group.
+    #[test]
+    fn rights_that_are_lacking_are_found_one_by_one() {
+        let cases = [
+            ("* * *", "get '' pods;* apps */scale a,b", ""),
+            ("* * *", "get /version", "get /version"),
+            ("get,list '' pods", "get '' pods;list '' pods n", ""),
+            (
+                "get '' pods n",
+                "get '' pods n,m;get '' pods",
+                "get '' pods m;get '' pods",
+            ),
+            ("get '' */log", "get '' pods/log,*/log", ""),
+            (
+                "get '' */log",
+                "get '' pods/logs,pods",
+                "get '' pods/logs;get '' pods",
+            ),
+            (
+                "get '' pods",
+                "get '' pods/log,po",
+                "get '' pods/log;get '' po",
+            ),
+            (
+                "get '' pods",
+                "* '' pods;get * pods;get '' *",
+                "* '' pods;get * pods;get '' *",
+            ),
+            ("get /a/*", "get /a/*,/a/b,/a/,/a,/*", "get /a;get /*"),
+            ("get *", "get /,*;post *", "post *"),
+            ("", "get '' pods", "get '' pods"),
+        ];
+        for (own, wanted, lacking) in cases {
+            let found = Rule::lacking(&rules(own), &rules(wanted));
+            assert_eq!(found, rules(lacking), "{own} gives {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_rule_is_about_whole_names() {
+        let cases = [
+            ("pods", "pods", "", true),
+            ("pods", "pods", "log", false),
+            ("pods/", "pods", "", false),
+            ("pods/log", "pods", "log", true),
+            ("pods/log", "pods", "", false),
+            ("*/log", "pods", "log", true),
+            ("*/log", "pods", "logs", false),
+            ("*/", "pods", "", false),
+            ("*", "pods", "log", true),
+            ("po", "pods", "", false),
+            ("pods", "po", "", false),
+        ];
+        for (own, resource, part, expected) in cases {
+            assert_eq!(resource_covers(own, resource, part), expected, "{own}");
+        }
+    }
 }
