@@ -79,6 +79,15 @@ impl Place {
             let path = format!("{root}/namespaces/default/instances");
             create(&server, &path, "Instance", name, json!({"host": host})).await;
         }
+        for role in ["view", "edit"] {
+            let rbac = "rbac.authorization.k8s.io";
+            let binding = json!({
+                "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": {"name": role},
+                "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role},
+                "subjects": [{"kind": "Group", "name": role}],
+            });
+            server.apply(&binding).unwrap();
+        }
         let doors = Doors::new();
         let config = authority.server_config(&[], Timestamp::now()).unwrap();
         let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
@@ -322,6 +331,38 @@ async fn a_host_may_not_use_doors() {
     ] {
         let (status, body) = read(host.send_request(get(path)).await.unwrap()).await;
         assert_eq!((status, &body["reason"]), (403, &"Forbidden".into()));
+    }
+}
+
+#[tokio::test]
+async fn roles_say_who_uses_doors() {
+    let place = Place::new().await;
+    let _agent = place.open("mad-1", "first").await;
+    let instance = "/namespaces/default/instances/web-0";
+    let (log, exec) = (format!("{instance}/log"), format!("{instance}/exec"));
+    let cases = [
+        ("view", "GET", &log, 200),
+        ("view", "POST", &exec, 403),
+        ("edit", "GET", &log, 200),
+        ("edit", "POST", &exec, 200),
+        (
+            "edit",
+            "GET",
+            &"/hosts/mad-1/proxy/counters".to_owned(),
+            403,
+        ),
+        ("none", "GET", &log, 403),
+    ];
+    for (group, method, path, expected) in cases {
+        let certificate = place
+            .authority
+            .issue_client("ann", Some(group), Timestamp::now())
+            .unwrap();
+        let mut request = get(path);
+        *request.method_mut() = method.parse().unwrap();
+        let mut client = place.client(&certificate).await;
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.status(), expected, "{group} {method} {path}");
     }
 }
 
