@@ -2,7 +2,7 @@
 //!
 //! Administrators may do everything; whoever else has a right has it by a role (`rbac`), or is the agent of a host, which
 //! may do what it needs and nothing that is another host's (`host`). By which right a request is made is decided before
-//! it is done, of the request as it came in ([`Author`]); an agent's right is looked at again when the object that it
+//! it is done, of the request as it came in (`Author`); an agent's right is looked at again when the object that it
 //! is about is found, when a new object is known, and when the old and the new state of one are known. What roles and
 //! bindings give is looked at when they are written (`escalation`), and a watch goes on as long as its right.
 
