@@ -1,175 +1,228 @@
 //! Who may do what.
 //!
-//! Two rules for now: administrators may do everything, and a host may do what its agent needs and nothing that is
-//! another host's. Every decision is made here, at four points of a request: before it is done, when the object that it
-//! is about is found, when a new object is known, and when the old and the new state of one are known. What goes through
-//! the agents' doors is decided before it is done.
+//! Administrators may do everything; whoever else has a right has it by a role (`rbac`), or is the agent of a host, which
+//! may do what it needs and nothing that is another host's (`host`). By which right a request is made is decided before
+//! it is done, of the request as it came in (`Author`); an agent's right is looked at again when the object that it
+//! is about is found, when a new object is known, and when the old and the new state of one are known. What roles and
+//! bindings give is looked at when they are written (`escalation`), and a watch goes on as long as its right.
 
+pub(crate) mod aggregation;
+pub(crate) mod attributes;
+pub(crate) mod bootstrap;
+pub(crate) mod escalation;
 mod host;
+mod identity;
+pub(crate) mod impersonation;
+pub(crate) mod rbac;
+pub(crate) mod rules;
 
 #[cfg(test)]
 mod tests;
 
+use http::Method;
 use serde_json::Value;
+use tokio::sync::watch;
 
+pub use self::identity::{HOSTS_GROUP, Identity};
+
+use self::attributes::Attributes;
+use self::rbac::Decision;
 use crate::failure::Failure;
-use crate::request::{Request, Subresource};
-use crate::review;
+use crate::request::{Request, Subresource, Verb};
 use crate::server::Server;
 
 /// The namespace in which every host keeps its Lease, under its own name.
 pub const HOSTS_NAMESPACE: &str = api::SYSTEM_NAMESPACE;
 
-/// The group of administrators, as in Kubernetes.
-const ADMINS: &str = "system:masters";
-/// What the name of a host follows in that of its user, and in its certificate.
-const HOST_PREFIX: &str = "system:host:";
-
-/// Who makes a request, as the door has established it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// May do everything.
-    Admin(String),
-    /// The agent of the host with that name: may do what that host needs.
-    Host(String),
+/// Who makes a request, and by which right.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Author<'a> {
+    pub(crate) identity: &'a Identity,
+    pub(crate) right: Right,
 }
 
-impl Identity {
-    /// Who that is, by the name of a user and its groups; `None` if they mean nothing here.
-    #[must_use]
-    pub fn named<'g>(user: &str, mut groups: impl Iterator<Item = &'g str>) -> Option<Self> {
-        if groups.any(|group| group == ADMINS) {
-            return Some(Self::Admin(user.to_owned()));
-        }
-        let host = user.strip_prefix(HOST_PREFIX)?;
-        (!host.is_empty()).then(|| Self::Host(host.to_owned()))
+/// Why a request may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Right {
+    /// Its author may do everything.
+    Admin,
+    /// A role permits it.
+    Role,
+    /// The agent of a host needs it, if the object is that host's.
+    Host,
+}
+
+impl<'a> Author<'a> {
+    /// One who may do everything.
+    pub(crate) fn admin(identity: &'a Identity) -> Self {
+        let right = Right::Admin;
+        Self { identity, right }
     }
 
-    /// The name in messages and records, in the form of Kubernetes user names.
-    #[must_use]
-    pub fn user(&self) -> String {
-        match self {
-            Self::Admin(name) => name.clone(),
-            Self::Host(name) => format!("{HOST_PREFIX}{name}"),
-        }
-    }
-
-    /// The groups that it belongs to, in the names of Kubernetes where it has some.
-    #[must_use]
-    pub fn groups(&self) -> [&'static str; 2] {
-        match self {
-            Self::Admin(_) => [ADMINS, "system:authenticated"],
-            Self::Host(_) => ["system:hosts", "system:authenticated"],
+    /// The host that the request must be about, if it is made by an agent as such.
+    fn host(self) -> Option<&'a str> {
+        match self.right {
+            Right::Host => self.identity.host_name(),
+            Right::Admin | Right::Role => None,
         }
     }
 }
 
-/// Whether the author may make that request at all.
-pub(crate) fn check(
+/// Who makes that request and by which right, if there is one.
+pub(crate) fn check<'i>(
+    server: &Server,
+    identity: &'i Identity,
+    request: &Request,
+) -> Result<Author<'i>, Failure> {
+    if identity.is_admin() {
+        return Ok(Author::admin(identity));
+    }
+    let asked = Attributes::of(request)?;
+    let Decision { allowed, reason } = server.engine().authorizer.decide(identity, &asked);
+    let right = match identity.host_name() {
+        _ if allowed => Right::Role,
+        Some(host) if host::allows(server, host, request)? => Right::Host,
+        _ => return Err(asked.refusal(identity, &reason)),
+    };
+    Ok(Author { identity, right })
+}
+
+/// Whether somebody may do anything with that path.
+pub(crate) fn check_path(
     server: &Server,
     identity: &Identity,
-    request: &Request,
+    method: &Method,
+    path: &str,
 ) -> Result<(), Failure> {
-    match identity {
-        Identity::Admin(_) => Ok(()),
-        // Whoever gets in may ask who he is and what he may do.
-        Identity::Host(_) if review::is_about_oneself(&request.resource) => Ok(()),
-        Identity::Host(host) if host::allows(server, host, request)? => Ok(()),
-        Identity::Host(_) => Err(forbidden(identity, request)),
+    match identity.is_admin() {
+        true => Ok(()),
+        false => permitted(server, identity, &Attributes::of_path(method, path)),
+    }
+}
+
+/// Whether somebody may do that because he may do everything, or by a role.
+pub(crate) fn decide(server: &Server, identity: &Identity, asked: &Attributes) -> Decision {
+    match identity.is_admin() {
+        true => Decision {
+            allowed: true,
+            reason: String::new(),
+        },
+        false => server.engine().authorizer.decide(identity, asked),
+    }
+}
+
+fn permitted(server: &Server, identity: &Identity, asked: &Attributes) -> Result<(), Failure> {
+    let Decision { allowed, reason } = decide(server, identity, asked);
+    match allowed {
+        true => Ok(()),
+        false => Err(asked.refusal(identity, &reason)),
     }
 }
 
 /// Whether the author may see and change that object. Asked of the very state that is answered or changed: whose an
 /// object is may have been another's when the request began, or nobody's.
 pub(crate) fn check_found(
-    identity: &Identity,
+    author: Author<'_>,
     request: &Request,
     found: &Value,
 ) -> Result<(), Failure> {
-    match identity {
-        Identity::Admin(_) => Ok(()),
-        Identity::Host(host) if host::owns(host, request, found) => Ok(()),
-        Identity::Host(_) => Err(forbidden(identity, request)),
+    match author.host() {
+        Some(host) if !host::owns(host, request, found) => Err(forbidden(author, request)),
+        _ => Ok(()),
     }
 }
 
 /// Whether the author may apply: an agent changes what it must and owns nothing else.
-pub(crate) fn check_applies(identity: &Identity, request: &Request) -> Result<(), Failure> {
-    match identity {
-        Identity::Admin(_) => Ok(()),
-        Identity::Host(_) if request.subresource == Some(Subresource::Status) => Ok(()),
-        Identity::Host(_) => Err(forbidden(identity, request)),
+pub(crate) fn check_applies(author: Author<'_>, request: &Request) -> Result<(), Failure> {
+    match author.host() {
+        Some(_) if request.subresource != Some(Subresource::Status) => {
+            Err(forbidden(author, request))
+        }
+        _ => Ok(()),
     }
 }
 
-/// Whether the author may make that object.
+/// Whether the author may make that object. Who changes one that is not there needs the right to make it, too.
 pub(crate) fn check_created(
-    identity: &Identity,
+    server: &Server,
+    author: Author<'_>,
     request: &Request,
     new: &Value,
 ) -> Result<(), Failure> {
-    match identity {
-        Identity::Admin(_) => Ok(()),
-        Identity::Host(host) if host::may_create(host, request, new) => Ok(()),
-        Identity::Host(_) => Err(forbidden(identity, request)),
+    match (author.right, author.host()) {
+        (Right::Role, _) if request.verb != Verb::Create => {
+            let asked = Attributes::of(request)?.with(Verb::Create.name());
+            permitted(server, author.identity, &asked)
+        }
+        (_, Some(host)) if !host::may_create(host, request, new) => Err(forbidden(author, request)),
+        _ => Ok(()),
     }
 }
 
 /// Whether the author may turn the one state of an object into the other.
 pub(crate) fn check_changed(
-    identity: &Identity,
+    author: Author<'_>,
     request: &Request,
     old: &Value,
     new: &Value,
 ) -> Result<(), Failure> {
-    match identity {
-        Identity::Admin(_) => Ok(()),
-        Identity::Host(_) if host::may_change(request, old, new) => Ok(()),
-        Identity::Host(_) => Err(forbidden(identity, request)),
+    match author.host() {
+        Some(_) if !host::may_change(request, old, new) => Err(forbidden(author, request)),
+        _ => Ok(()),
     }
 }
 
-/// Whether the author may open the door of that host.
+/// Whether somebody may open the door of that host.
 pub(crate) fn check_door(identity: &Identity, host: &str) -> Result<(), Failure> {
-    if *identity == Identity::Host(host.to_owned()) {
+    if identity.host_name() == Some(host) {
         return Ok(());
     }
     let why = format!("only the agent of host {host:?} may open its door");
     Err(Failure::new(403, "Forbidden", why))
 }
 
-/// Whether the author may ask agents through their doors.
-pub(crate) fn check_passed(identity: &Identity) -> Result<(), Failure> {
-    if matches!(identity, Identity::Admin(_)) {
-        return Ok(());
+fn forbidden(author: Author<'_>, request: &Request) -> Failure {
+    match Attributes::of(request) {
+        Ok(asked) => asked.refusal(author.identity, ""),
+        Err(failure) => failure,
     }
-    let why = "logs, exec and what agents tell are for administrators";
-    Err(Failure::new(403, "Forbidden", why))
 }
 
-fn forbidden(identity: &Identity, request: &Request) -> Failure {
-    let Request {
-        verb,
-        resource,
-        namespace,
-        name,
-        subresource,
-        ..
-    } = request;
-    let part = subresource
-        .map(Subresource::name)
-        .map(|part| format!("/{part}"))
-        .unwrap_or_default();
-    let place = match namespace.as_str() {
-        "" => "at the cluster scope".to_owned(),
-        namespace => format!("in the namespace {namespace:?}"),
-    };
-    let why = format!(
-        "User {:?} cannot {} resource \"{}{part}\" in API group {:?} {place}",
-        identity.user(),
-        verb.name(),
-        resource.plural,
-        resource.group
-    );
-    Failure::forbidden(resource, name, &why)
+/// Whether a request that goes on may go on.
+pub(crate) struct Standing {
+    server: Server,
+    identity: Identity,
+    asked: Attributes,
+    changes: watch::Receiver<()>,
+}
+
+impl Standing {
+    /// `None` for a right that nobody can take away.
+    pub(crate) fn of(
+        server: &Server,
+        author: Author<'_>,
+        request: &Request,
+    ) -> Result<Option<Self>, Failure> {
+        if author.right != Right::Role {
+            return Ok(None);
+        }
+        let mut changes = server.engine().authorizer.changes();
+        // What changed since the right was looked at counts, too.
+        changes.mark_changed();
+        Ok(Some(Self {
+            server: server.clone(),
+            identity: author.identity.clone(),
+            asked: Attributes::of(request)?,
+            changes,
+        }))
+    }
+
+    /// Returns when the right is gone.
+    pub(crate) async fn ended(&mut self) {
+        while self.changes.changed().await.is_ok() {
+            if !decide(&self.server, &self.identity, &self.asked).allowed {
+                return;
+            }
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! What a server makes sure of before its first request: the namespaces that must exist, the definitions as objects,
-//! and that what died half-way in garbage collection is looked at again.
+//! the roles that everybody counts on, and that what died half-way in garbage collection is looked at again.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::access::bootstrap;
 use crate::builtin::services;
 use crate::convert::Known;
 use crate::definition;
@@ -32,6 +33,7 @@ pub(crate) fn prepare(server: &Server) -> Result<(), api::Error> {
     }
     definition::reconsider(server.engine());
     services::keep(server.engine());
+    bootstrap::reconcile(server).map_err(refused)?;
     server.state().suspect_all(server.clock()());
     server.engine().collect();
     Ok(())
@@ -79,7 +81,11 @@ fn ensure_definition(server: &Server, definition: &Value) -> Result<(), Failure>
         let mut value = match before {
             Some(before) if is_same(before, definition) => return Ok(Outcome::Keep),
             Some(before) => before.clone(),
-            None => fresh(definition, stamp(server)),
+            None => {
+                let mut made = fresh(definition, stamp(server));
+                meta_mut(&mut made).insert("generation".to_owned(), 1.into());
+                made
+            }
         };
         // One that a user made, and perhaps deletes, is the program's from now on.
         for field in [
@@ -109,13 +115,12 @@ fn is_same(stored: &Value, definition: &Value) -> bool {
     own.is_some() && stored.get("spec") == definition.get("spec")
 }
 
-/// The definition as a new object.
-fn fresh(definition: &Value, stamp: Stamp) -> Value {
-    let mut object = definition.clone();
+/// A document as a new object.
+pub(crate) fn fresh(document: &Value, stamp: Stamp) -> Value {
+    let mut object = document.clone();
     let metadata = meta_mut(&mut object);
     metadata.insert("uid".to_owned(), stamp.uid.into());
     metadata.insert("creationTimestamp".to_owned(), stamp.now.into());
-    metadata.insert("generation".to_owned(), 1.into());
     object
 }
 
@@ -137,13 +142,17 @@ fn definitions(server: &Server) -> Result<Arc<Resource>, Failure> {
     built_in(server, definition::GROUP, definition::PLURAL)
 }
 
-fn built_in(server: &Server, group: &str, plural: &str) -> Result<Arc<Resource>, Failure> {
+pub(crate) fn built_in(
+    server: &Server,
+    group: &str,
+    plural: &str,
+) -> Result<Arc<Resource>, Failure> {
     let registry = server.registry();
     let resource = registry.get(group, plural).cloned();
     resource.ok_or_else(Failure::no_such_path)
 }
 
-fn stamp(server: &Server) -> Stamp {
+pub(crate) fn stamp(server: &Server) -> Stamp {
     Stamp {
         uid: server.ids().uid(),
         now: server.now(),

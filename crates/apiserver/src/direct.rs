@@ -4,7 +4,7 @@ use futures::FutureExt;
 use http::HeaderMap;
 use serde_json::Value;
 
-use crate::access::Identity;
+use crate::access::{Author, Identity};
 use crate::convert::Known;
 use crate::failure::Failure;
 use crate::object::meta_text;
@@ -28,8 +28,9 @@ impl Server {
     /// As for a request. With in-memory storage the write is visible when this returns.
     pub fn apply(&self, object: &Value) -> Result<Value, Failure> {
         let request = self.direct_request(object, Verb::Patch)?;
-        let author = Identity::Admin(USER.to_owned());
-        let writing = Writing::new(self, &request, &author, &HeaderMap::new());
+        let user = Identity::admin(USER);
+        let author = Author::admin(&user);
+        let writing = Writing::new(self, &request, author, &HeaderMap::new());
         let mut object = object.clone();
         writing.place(&mut object)?;
         let merge = Patch::Merge(object.clone());
@@ -68,8 +69,9 @@ impl Server {
 
     fn delete_as(&self, object: &Value, options: &DeleteOptions) -> Result<(), Failure> {
         let request = self.direct_request(object, Verb::Delete)?;
-        let author = Identity::Admin(USER.to_owned());
-        let writing = Writing::new(self, &request, &author, &HeaderMap::new());
+        let user = Identity::admin(USER);
+        let author = Author::admin(&user);
+        let writing = Writing::new(self, &request, author, &HeaderMap::new());
         let key = request.resource.key(&request.namespace, &request.name);
         at_once(writing.delete_one(&key, options)).map(drop)
     }

@@ -4,6 +4,7 @@
 //! and this side its client. So logs, exec and counters work behind address translation. What a user asks at
 //! `instances/NAME/log`, `instances/NAME/exec` and `hosts/NAME/proxy/…` is passed through the door of the host and the
 //! answer streamed back. The paths are those of Groma's kinds; what an agent answers is its own business ([`agent`]).
+//! Roles permit it as `instances/log` (get), `instances/exec` (create) and `hosts/proxy`.
 
 pub mod agent;
 mod open;
@@ -24,7 +25,7 @@ use hyper::body::Incoming;
 
 pub use self::open::Doors;
 use self::route::Route;
-use crate::access::{self, Identity};
+use crate::access::{self, Identity, impersonation};
 use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::object::Object;
@@ -110,8 +111,9 @@ impl Service {
 
     /// Asks the agent, and gives what it answers.
     async fn pass(&self, request: Request<Incoming>) -> Result<Response<Incoming>, Failure> {
-        access::check_passed(&self.identity)?;
         let path = request.uri().path();
+        let identity = impersonation::acting(&self.server, &self.identity, request.headers())?;
+        access::check_path(&self.server, &identity, request.method(), path)?;
         let (host, path) = match Route::of(path).ok_or_else(Failure::no_such_path)? {
             Route::Door { .. } => return Err(Failure::no_such_path()),
             Route::Proxy { host, rest } => (host.to_owned(), rest.to_owned()),

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::access::aggregation;
+use crate::access::rbac::Authorizer;
 use crate::admission::Admission;
 use crate::builtin::services;
 use crate::definition;
@@ -35,6 +37,8 @@ pub(crate) struct Engine {
     registry: RwLock<Arc<Registry>>,
     /// Who is asked before a write.
     admission: RwLock<Arc<Admission>>,
+    /// Who may do what by the visible roles.
+    pub(crate) authorizer: Authorizer,
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,
     state: Mutex<State>,
@@ -69,6 +73,7 @@ impl Engine {
         Arc::new(Self {
             registry: RwLock::new(registry),
             admission: RwLock::new(Arc::new(Admission::of(&state.objects))),
+            authorizer: Authorizer::of(&state.objects),
             clock,
             ids,
             state: Mutex::new(state),
@@ -231,7 +236,7 @@ impl Engine {
     /// Storage has decided about everything up to `revision`.
     fn done(self: &Arc<Self>, revision: u64, result: Result<(), store::Error>) {
         let mut state = self.state();
-        let mut freed = false;
+        let (mut freed, mut roles) = (false, false);
         state.answered();
         match result {
             Ok(()) => {
@@ -239,6 +244,7 @@ impl Engine {
                 // Whoever hears that a definition is there may use it at once.
                 freed = self.redefine(&mut state);
                 self.ask_anew(&mut state);
+                roles = self.authorizer.follow(&state.take_granted());
                 state.wake(revision);
             }
             Err(error) => {
@@ -250,6 +256,9 @@ impl Engine {
         if freed {
             definition::reconsider(self);
             services::keep(self);
+        }
+        if roles {
+            aggregation::keep(self);
         }
         self.collect();
         // What waited for room.

@@ -3,7 +3,7 @@
 //! Controllers and clients meet it as a tower service: in process through [`Server::client`], or on a socket through
 //! [`Server::service_for`] with the identity that the door has established. Objects live in an in-memory index above
 //! the storage port ([`store::Storage`]); a write is answered and shown to watchers only once it is durable.
-//! It knows no kind of its own project beyond the two access rules in [`access`], and never touches the world.
+//! It knows no kind of its own project beyond who may do what in [`access`], and never touches the world.
 
 pub mod access;
 mod admission;
@@ -65,7 +65,7 @@ mod watch;
 mod webhook;
 mod write;
 
-pub use access::{HOSTS_NAMESPACE, Identity};
+pub use access::{HOSTS_GROUP, HOSTS_NAMESPACE, Identity};
 pub use body::{BODY_BYTES_MAX, Body};
 pub use engine::Clock;
 pub use failure::{Cause, Failure};

@@ -1,7 +1,8 @@
 //! The doors of the server: a unix socket for its owner, and TLS on TCP for everyone with a certificate.
 //!
 //! A door finds out who is on the other side ([`Identity`]), asks for the service of that identity and serves HTTP/1.1 or
-//! HTTP/2, with upgrades. Who shows nothing is answered 401. What an identity may do is decided by the service.
+//! HTTP/2, with upgrades. Who comes by TLS without a certificate is anonymous, and whom the socket does not know is answered
+//! 401. What an identity may do is decided by the service.
 //! There are no tokens, no proxies' headers and no limits per client here.
 
 mod connection;
@@ -159,7 +160,7 @@ impl Door for UnixDoor {
         async move {
             let uid = stream.peer_cred()?.uid();
             Ok((
-                (uid == owner || uid == 0).then(|| Identity::Admin(OWNER.to_owned())),
+                (uid == owner || uid == 0).then(|| Identity::admin(OWNER)),
                 stream,
             ))
         }
@@ -190,15 +191,16 @@ impl Door for TlsDoor {
             let stream = timeout(HANDSHAKE_PATIENCE, acceptor.accept(raw)).await??;
             let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
             let subject = certificates.first().and_then(Subject::of);
-            Ok((subject.and_then(identity), stream))
+            Ok((Some(identity(subject)), stream))
         }
     }
 }
 
-/// Who a certificate makes its holder; `None` for a name that means nothing here.
-fn identity(subject: Subject) -> Option<Identity> {
-    let groups = subject.organizations.iter().map(String::as_str);
-    Identity::named(&subject.common_name, groups)
+/// Who a certificate makes its holder: the user that it names, in the groups that it names.
+fn identity(subject: Option<Subject>) -> Identity {
+    subject.map_or_else(Identity::anonymous, |subject| {
+        Identity::user(subject.common_name, subject.organizations)
+    })
 }
 
 fn start<D: Door, S: Service>(

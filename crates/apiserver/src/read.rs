@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Response};
 
-use crate::access::{self, Identity};
+use crate::access::{self, Author};
 use crate::body::{self, Body};
 use crate::convert;
 use crate::failure::Failure;
@@ -16,7 +16,7 @@ use crate::server::Server;
 
 pub(crate) async fn get(
     server: &Server,
-    author: &Identity,
+    author: Author<'_>,
     request: &Request,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Failure> {

@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::access::attributes::{Attributes, Place, Target};
+use crate::access::rbac::Decision;
+use crate::access::rules::Rule;
 use crate::access::{self, Identity};
 use crate::failure::{Cause, Failure};
+use crate::object::meta_text;
 use crate::query::Query;
 use crate::request::{Request, Subresource, Verb};
-use crate::resource::{Offered, Resource};
 use crate::server::Server;
 
 pub(crate) const AUTHENTICATION: &str = "authentication.k8s.io";
@@ -20,6 +23,7 @@ pub(crate) const SELF: (&str, &str) = ("selfsubjectreviews", "SelfSubjectReview"
 pub(crate) const ACCESS: (&str, &str) = ("selfsubjectaccessreviews", "SelfSubjectAccessReview");
 pub(crate) const RULES: (&str, &str) = ("selfsubjectrulesreviews", "SelfSubjectRulesReview");
 pub(crate) const OTHERS: (&str, &str) = ("subjectaccessreviews", "SubjectAccessReview");
+pub(crate) const LOCAL: (&str, &str) = ("localsubjectaccessreviews", "LocalSubjectAccessReview");
 pub(crate) const TOKENS: (&str, &str) = ("tokenreviews", "TokenReview");
 
 /// The status of a review.
@@ -32,117 +36,153 @@ pub(crate) fn status(
     request: &Request,
     review: &Value,
 ) -> Result<Value, Failure> {
-    let spec = &review["spec"];
-    match request.resource.kind.as_str() {
-        kind if kind == SELF.1 => Ok(json!({"userInfo": user(identity)})),
+    let (kind, spec) = (request.resource.kind.as_str(), &review["spec"]);
+    match kind {
+        kind if kind == SELF.1 => Ok(json!({"userInfo": identity.user_info()})),
         kind if kind == RULES.1 => match text(spec, "namespace") {
             "" => Err(Failure::bad_request("no namespace on request")),
-            _ => Ok(rules(identity)),
+            namespace => Ok(rules(server, identity, namespace)),
         },
-        kind if kind == OTHERS.1 && is_nobody(spec) => {
-            let why = "at least one of user or group must be specified";
-            let cause = Cause::invalid("spec.user", &"".into(), why);
-            Err(Failure::invalid(&request.resource, "", &[cause]))
-        }
         kind if kind == TOKENS.1 && text(spec, "token").is_empty() => {
             let why = "token is required for TokenReview in authentication";
             Err(Failure::bad_request(why))
         }
-        kind if kind == OTHERS.1 => match other(spec) {
-            Some(other) => access(server, &other, request, spec),
-            None => Ok(
-                json!({"allowed": false, "reason": "nobody of that name and those groups is known"}),
-            ),
-        },
         kind if kind == TOKENS.1 => Ok(json!({
             "authenticated": false, "user": {}, "error": "clients are known by their certificates, not by tokens",
         })),
-        _ => access(server, identity, request, spec),
+        _ => {
+            let causes = problems(kind, review);
+            match causes.is_empty() {
+                true => access(server, &asking(identity, kind, spec), spec),
+                false => Err(refused(&causes)),
+            }
+        }
     }
 }
 
-/// Whether the review names neither a user nor a group.
-fn is_nobody(spec: &Value) -> bool {
+/// What is wrong with a question whether somebody may do something.
+fn problems(kind: &str, review: &Value) -> Vec<Cause> {
+    let spec = &review["spec"];
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let mut causes = Vec::new();
+    // As the fields are called where Kubernetes tells them.
+    let told = json!({"Path": text(path, "path"), "Verb": text(path, "verb")});
+    if resource.is_object() && path.is_object() {
+        let why = "cannot be specified in combination with resourceAttributes";
+        causes.push(Cause::invalid("spec.nonResourceAttributes", &told, why));
+    }
+    if !resource.is_object() && !path.is_object() {
+        let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+        causes.push(Cause::invalid("spec.resourceAttributes", &Value::Null, why));
+    }
     let groups = spec["groups"].as_array();
-    text(spec, "user").is_empty() && groups.is_none_or(Vec::is_empty)
+    let nobody = text(spec, "user").is_empty() && groups.is_none_or(Vec::is_empty);
+    if kind != ACCESS.1 && nobody {
+        let why = "at least one of user or group must be specified";
+        causes.push(Cause::invalid("spec.user", &"".into(), why));
+    }
+    if kind != LOCAL.1 {
+        return causes;
+    }
+    let namespace = text(resource, "namespace");
+    if resource.is_object() && namespace != meta_text(review, "namespace") {
+        let field = "spec.resourceAttributes.namespace";
+        let why = "must match metadata.namespace";
+        causes.push(Cause::invalid(field, &namespace.into(), why));
+    }
+    if path.is_object() {
+        let why = "disallowed on this kind of request";
+        causes.push(Cause::invalid("spec.nonResourceAttributes", &told, why));
+    }
+    causes
+}
+
+/// 422 as Kubernetes says it of reviews, which it does not name.
+fn refused(causes: &[Cause]) -> Failure {
+    let lines: Vec<String> = causes.iter().map(Cause::to_string).collect();
+    let all = match lines.as_slice() {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    };
+    let message = format!(".{AUTHORIZATION} \"\" is invalid: {all}");
+    let mut failure = Failure::new(422, "Invalid", message).with_causes(causes);
+    let group = AUTHORIZATION.into();
+    failure.details.insert("group".to_owned(), group);
+    failure
 }
 
 /// Who is asked about.
-fn other(spec: &Value) -> Option<Identity> {
-    let groups = spec["groups"].as_array().into_iter().flatten();
-    Identity::named(text(spec, "user"), groups.filter_map(Value::as_str))
-}
-
-/// Whether it is a review that everybody may make.
-pub(crate) fn is_about_oneself(resource: &Resource) -> bool {
-    let kinds = [SELF, ACCESS, RULES].map(|(_, kind)| kind);
-    resource.traits.offered == Offered::Asking && kinds.contains(&resource.kind.as_str())
-}
-
-fn user(identity: &Identity) -> Value {
-    json!({"username": identity.user(), "groups": identity.groups()})
-}
-
-/// What the author may do in a namespace, as far as rules can say it.
-fn rules(identity: &Identity) -> Value {
-    match identity {
-        Identity::Admin(_) => json!({
-            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-            "incomplete": false,
-        }),
-        Identity::Host(_) => json!({
-            "resourceRules": [], "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["*"]}],
-            "incomplete": true,
-            "evaluationError": "what the agent of a host may do depends on each object",
-        }),
+fn asking(identity: &Identity, kind: &str, spec: &Value) -> Identity {
+    if kind == ACCESS.1 {
+        return identity.clone();
     }
-}
-
-fn access(
-    server: &Server,
-    identity: &Identity,
-    request: &Request,
-    spec: &Value,
-) -> Result<Value, Failure> {
-    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    match (resource.is_object(), path.is_object()) {
-        (true, true) => Err(refused(
-            request,
-            "spec.nonResourceAttributes",
-            "cannot be specified in combination with resourceAttributes",
-        )),
-        (false, false) => Err(refused(
-            request,
-            "spec.resourceAttributes",
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        )),
-        (true, false) => allowed(server, identity, resource),
-        // Whoever gets in may ask for health, versions and descriptions.
-        (false, true) => Ok(json!({
-            "allowed": matches!(identity, Identity::Admin(_)) || text(path, "verb") == "get",
-        })),
-    }
-}
-
-fn refused(request: &Request, field: &str, why: &str) -> Failure {
-    let cause = Cause::invalid(field, &Value::Null, why);
-    Failure::invalid(&request.resource, "", &[cause])
-}
-
-fn allowed(server: &Server, identity: &Identity, asked: &Value) -> Result<Value, Failure> {
-    if let Identity::Admin(_) = identity {
-        return Ok(json!({"allowed": true}));
-    }
-    let Some(request) = imagined(server, asked) else {
-        return Ok(json!({"allowed": false, "reason": "there is nothing of that kind to do"}));
+    let words = |list: &Value| -> Vec<String> {
+        let list = list.as_array().into_iter().flatten();
+        list.filter_map(Value::as_str).map(str::to_owned).collect()
     };
-    match access::check(server, identity, &request) {
-        Ok(()) => Ok(json!({"allowed": true})),
-        Err(refused) if refused.code == 403 => {
-            Ok(json!({"allowed": false, "reason": refused.message}))
+    let extra = spec["extra"].as_object().into_iter().flatten();
+    Identity {
+        name: text(spec, "user").to_owned(),
+        uid: text(spec, "uid").to_owned(),
+        groups: words(&spec["groups"]),
+        extra: extra
+            .map(|(key, list)| (key.clone(), words(list)))
+            .collect(),
+    }
+}
+
+/// What the author may do in a namespace, as far as roles say it.
+fn rules(server: &Server, identity: &Identity, namespace: &str) -> Value {
+    let (rules, missing) = server.engine().authorizer.rules(identity, namespace);
+    let (on_paths, on_resources): (Vec<Rule>, Vec<Rule>) = rules
+        .into_iter()
+        .partition(|rule| rule.resources.is_empty());
+    let mut status = json!({
+        "resourceRules": on_resources, "nonResourceRules": on_paths, "incomplete": false,
+    });
+    if identity.host_name().is_some() {
+        status["incomplete"] = true.into();
+        status["evaluationError"] = "what the agent of a host may do depends on each object".into();
+    } else if !missing.is_empty() {
+        status["evaluationError"] = missing.into();
+    }
+    status
+}
+
+fn access(server: &Server, identity: &Identity, spec: &Value) -> Result<Value, Failure> {
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let (asked, target) = match resource.is_object() {
+        true => (resource, Target::Resource(place(resource))),
+        false => (path, Target::Path(text(path, "path").to_owned())),
+    };
+    let verb = text(asked, "verb").to_owned();
+    let Decision { allowed, reason } =
+        access::decide(server, identity, &Attributes { verb, target });
+    let mut status = json!({"allowed": allowed});
+    if !reason.is_empty() {
+        status["reason"] = reason.into();
+    }
+    // What an agent may do shows in a request as it would make it.
+    if let (false, Some(_), Some(request)) =
+        (allowed, identity.host_name(), imagined(server, resource))
+    {
+        match access::check(server, identity, &request) {
+            Ok(_) => status = json!({"allowed": true}),
+            Err(refused) if refused.code == 403 => {}
+            Err(failure) => return Err(failure),
         }
-        Err(failure) => Err(failure),
+    }
+    Ok(status)
+}
+
+fn place(asked: &Value) -> Place {
+    let word = |field: &str| text(asked, field).to_owned();
+    Place {
+        group: word("group"),
+        resource: word("resource"),
+        subresource: word("subresource"),
+        namespace: word("namespace"),
+        name: word("name"),
     }
 }
 

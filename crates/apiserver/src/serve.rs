@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, header};
 use kube::Client;
 
-use crate::access::{self, Identity};
+use crate::access::{self, Identity, impersonation};
 use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::request::{Request, Verb};
@@ -38,7 +38,7 @@ impl Server {
     /// A client in this process, without a socket, that may do everything. Must be called within a tokio runtime.
     #[must_use]
     pub fn client(&self) -> Client {
-        self.client_for(Identity::Admin("groma".to_owned()))
+        self.client_for(Identity::admin("groma"))
     }
 
     /// A client in this process for one author. Must be called within a tokio runtime.
@@ -80,8 +80,15 @@ impl Server {
     {
         let (head, body) = request.into_parts();
         let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
-        let Some(request) = Request::parse(&self.registry(), &head.method, path, query)? else {
-            return nonresource::answer(self, &head);
+        let identity = &*impersonation::acting(self, identity, &head.headers)?;
+        let request = match Request::parse(&self.registry(), &head.method, path, query) {
+            Ok(Some(request)) => request,
+            // Who may not ask is not told what there would be to ask for.
+            other => {
+                access::check_path(self, identity, &head.method, path)?;
+                other?;
+                return nonresource::answer(self, &head);
+            }
         };
         let done = self.done(identity, &request, &head.headers, body).await;
         let Some(warning) = &request.served().warning else {
@@ -104,14 +111,14 @@ impl Server {
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        access::check(self, identity, request)?;
+        let author = access::check(self, identity, request)?;
         match request.verb {
-            Verb::Get => read::get(self, identity, request, headers).await,
+            Verb::Get => read::get(self, author, request, headers).await,
             Verb::List => list::list(self, request, headers).await,
-            Verb::Watch => watch::watch(self, request, headers).await,
+            Verb::Watch => watch::watch(self, author, request, headers).await,
             Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
                 let body = body::read(body).await?;
-                write::write(self, identity, request, headers, body).await
+                write::write(self, author, request, headers, body).await
             }
         }
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use futures::channel::oneshot;
 use serde_json::Value;
 
+use crate::access::rbac;
 use crate::admission;
 use crate::collect::Collector;
 use crate::definition;
@@ -52,6 +53,8 @@ pub(crate) struct State {
     redefined: Vec<Arc<Event>>,
     /// Whether what is asked before writes has changed.
     asks_anew: bool,
+    /// Visible changes of roles and bindings that do not count yet.
+    granted: Vec<Arc<Event>>,
     /// Why storage takes no more writes.
     pub(crate) broken: Option<store::Error>,
 }
@@ -74,6 +77,7 @@ impl State {
             collector: Collector::default(),
             redefined: Vec::new(),
             asks_anew: false,
+            granted: Vec::new(),
             broken: None,
         }
     }
@@ -226,6 +230,11 @@ impl State {
         mem::take(&mut self.asks_anew)
     }
 
+    /// Takes the changes of roles and bindings that are visible and do not count yet.
+    pub(crate) fn take_granted(&mut self) -> Vec<Arc<Event>> {
+        mem::take(&mut self.granted)
+    }
+
     /// Storage failed: nothing that is on its way will ever be visible, and no write is taken any more.
     pub(crate) fn fail(&mut self, error: &store::Error) {
         self.broken = Some(error.clone());
@@ -255,6 +264,9 @@ impl State {
             self.redefined.push(event.clone());
         }
         self.asks_anew |= admission::concerns(&key.home);
+        if rbac::concerns(&key.home) {
+            self.granted.push(event.clone());
+        }
         self.hub.tell(&event);
         self.collector
             .note(&event, self.objects.dependents(event.new.uid()).cloned());

@@ -103,7 +103,7 @@ impl Authority {
     }
 
     /// Signs a certificate for a client. The organization `system:masters` makes it an administrator's, the common name
-    /// `system:host:NAME` that host's. (The library that writes certificates can name one organization only.)
+    /// `system:host:NAME` with the organization `system:hosts` that host's. (The library that writes certificates can name one organization only.)
     ///
     /// # Errors
     /// When a name cannot be written into a certificate.

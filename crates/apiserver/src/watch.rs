@@ -1,10 +1,11 @@
 //! Watches: the changes of selected objects from a revision on, as a stream of JSON lines.
 //!
 //! Registration and the look into the past happen under one lock, so nothing is missed and nothing comes twice.
-//! A stream ends at its timeout, or when its client reads too slowly; the client then starts again where it was.
+//! A stream ends at its timeout, when its client reads too slowly, or when the right to it is taken away; the client then starts again where it was.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::{Instant, sleep_until};
 
+use crate::access::{Author, Standing};
 use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::history::{Change, Kept};
@@ -69,11 +71,14 @@ struct Watch {
     begun: bool,
     bookmark_at: Instant,
     ends_at: Instant,
+    /// The right to it, if that can be taken away.
+    standing: Option<Standing>,
     ended: bool,
 }
 
 pub(crate) async fn watch(
     server: &Server,
+    author: Author<'_>,
     request: &Request,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Failure> {
@@ -100,6 +105,7 @@ pub(crate) async fn watch(
         begun: false,
         bookmark_at: now + BOOKMARK_EVERY,
         ends_at: now + lasts,
+        standing: Standing::of(server, author, request)?,
         ended: false,
     };
     watch.waiting = watch.served(waiting).await?;
@@ -215,6 +221,7 @@ impl Watch {
             }
             tokio::select! {
                 biased;
+                () = lost(&mut self.standing) => return None,
                 seen = self.changes.recv() => return seen.map(Line::Seen),
                 () = sleep_until(self.ends_at) => {
                     self.ended = true;
@@ -270,6 +277,14 @@ impl Watch {
             }
             Line::Failed(failure) => error_line(failure),
         }
+    }
+}
+
+/// Returns when the right to a watch is gone.
+async fn lost(standing: &mut Option<Standing>) {
+    match standing {
+        Some(standing) => standing.ended().await,
+        None => pending().await,
     }
 }
 

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::access::{self, Identity};
+use crate::access::{self, Author, Right, escalation};
 use crate::admission::{Admission, Attempt, Operation, Subject};
 use crate::body::{self, Body};
 use crate::convert::{self, Known};
@@ -45,7 +45,7 @@ const MANAGER_CHARS_MAX: usize = 128;
 /// Does what a changing request asks for.
 pub(crate) async fn write(
     server: &Server,
-    author: &Identity,
+    author: Author<'_>,
     request: &Request,
     headers: &HeaderMap,
     body: Bytes,
@@ -83,7 +83,7 @@ pub(crate) struct Done {
 pub(crate) struct Writing<'a> {
     server: &'a Server,
     request: &'a Request,
-    author: &'a Identity,
+    author: Author<'a>,
     /// `None` if the written documents say themselves who owns what.
     by: Option<By>,
 }
@@ -92,13 +92,13 @@ impl<'a> Writing<'a> {
     pub(crate) fn new(
         server: &'a Server,
         request: &'a Request,
-        author: &'a Identity,
+        author: Author<'a>,
         headers: &HeaderMap,
     ) -> Self {
         let by = (!patch::applies(headers)).then(|| By {
             writer: writer(request, headers, author, ownership::Operation::Update),
             now: server.now(),
-            may_disown: matches!(author, Identity::Admin(_)),
+            may_disown: author.right != Right::Host,
         });
         Self {
             server,
@@ -195,7 +195,7 @@ impl<'a> Writing<'a> {
             value,
             mut warnings,
         } = Known::decide(resource, draft).await?;
-        access::check_created(self.author, self.request, &value)?;
+        access::check_created(self.server, self.author, self.request, &value)?;
         let (admission, attempt) = self.attempt(Operation::Create);
         let reread = |changed, draft: &Value| {
             let known = Known::default();
@@ -204,6 +204,7 @@ impl<'a> Writing<'a> {
         let asked = attempt.mutate(&admission, value, None, reread);
         let (value, said) = asked.await?;
         warnings.extend(said);
+        escalation::check(self.server, self.author, self.request, None, &value)?;
         let ids = self.server.ids();
         let stamp = Stamp {
             uid: ids.uid(),
@@ -367,6 +368,8 @@ impl<'a> Writing<'a> {
             let asked = attempt.mutate(&admission, value, Some(&served.value), reread);
             let (value, said) = asked.await?;
             warnings.extend(said);
+            let before = Some(&served.value);
+            escalation::check(self.server, self.author, self.request, before, &value)?;
             let value = self.whole(&Known::default()).replace(value, &served)?;
             let subject = Subject {
                 object: Some(&value),
@@ -425,7 +428,7 @@ impl<'a> Writing<'a> {
         let attempt = Attempt {
             server: self.server,
             request: self.request,
-            author: self.author,
+            author: self.author.identity,
             operation,
             dry_run: self.request.query.dry_run,
         };
@@ -437,7 +440,7 @@ impl<'a> Writing<'a> {
 fn writer(
     request: &Request,
     headers: &HeaderMap,
-    author: &Identity,
+    author: Author<'_>,
     operation: ownership::Operation,
 ) -> Writer {
     let program = headers
@@ -446,11 +449,12 @@ fn writer(
     let program = program.and_then(|program| program.split('/').next());
     let program = program.filter(|program| !program.is_empty());
     let form = request.form();
-    let name = match (author, request.query.field_manager.as_str()) {
+    let user = &author.identity.name;
+    let name = match (author.right, request.query.field_manager.as_str()) {
         // An agent writes in nobody else's name.
-        (Identity::Host(_), _) => author.user(),
-        (Identity::Admin(_), "") => program.map_or_else(|| author.user(), str::to_owned),
-        (Identity::Admin(_), given) => given.to_owned(),
+        (Right::Host, _) => user,
+        (_, "") => program.unwrap_or(user),
+        (_, given) => given,
     };
     Writer {
         name: name.chars().take(MANAGER_CHARS_MAX).collect(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use apiserver::tls::Authority;
+use apiserver::{HOSTS_GROUP, Identity};
 use clap::Subcommand;
 use jiff::Timestamp;
 use kube::Api;
@@ -74,7 +75,8 @@ pub async fn run(command: Command, access: &cli::Access) -> anyhow::Result<()> {
 pub fn enroll(state: &Path, host: &str, server: &str, output: &Path) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let authority = Authority::open(&places::authority(state), now)?;
-    let credentials = authority.issue_client(&format!("system:host:{host}"), None, now)?;
+    let user = Identity::host(host).name;
+    let credentials = authority.issue_client(&user, Some(HOSTS_GROUP), now)?;
     if let Some(folder) = output.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;

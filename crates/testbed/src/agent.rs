@@ -110,7 +110,7 @@ impl Agent {
     }
 
     fn start(&mut self) {
-        let identity = Identity::Host(self.name.clone());
+        let identity = Identity::host(&self.name);
         let client = self.entrance.client(identity, self.line.clone());
         self.process = Some(spawn(run(Parts {
             client,

@@ -76,7 +76,7 @@ impl ControlPlane {
         *self.entrance.open() = Some(Open { server, line });
         let client = self
             .entrance
-            .client(Identity::Admin(CONTROLLERS.into()), Line::new());
+            .client(Identity::admin(CONTROLLERS), Line::new());
         let controllers = Runtime::new(client, clock);
         let controllers = tcso::control_plane(controllers);
         let controllers = mco::control_plane(controllers);

@@ -42,7 +42,7 @@ impl Cluster {
 
     /// All objects of our kinds, or of the one of that name in any case.
     pub async fn objects(&self, kind: &str) -> Vec<Value> {
-        let client = self.client(&Identity::Admin("user".into()));
+        let client = self.client(&Identity::admin("user"));
         let of_kind = |known: &str| kind.is_empty() || known.eq_ignore_ascii_case(kind);
         let definitions = api::crds().into_iter();
         let definitions = definitions.filter(|it| of_kind(&it.spec.names.kind));

@@ -51,7 +51,7 @@ impl World {
             }
         };
         let control_plane = ControlPlane::start(home, clock);
-        let user = Identity::Admin("user".into());
+        let user = Identity::admin("user");
         Self {
             start,
             user: control_plane.entrance().client(user, Line::new()),

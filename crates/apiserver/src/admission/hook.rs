@@ -253,7 +253,7 @@ impl Attempt<'_> {
             "uid": uid, "kind": kind(&version.name), "resource": plural(&version.name),
             "requestKind": kind(asked), "requestResource": plural(asked),
             "operation": self.operation.name(), "dryRun": self.dry_run,
-            "userInfo": {"username": self.author.user(), "groups": self.author.groups()},
+            "userInfo": self.author.user_info(),
             "object": subject.object, "oldObject": subject.old, "options": self.options(),
         });
         let part = self.request.subresource.map_or("", Subresource::name);

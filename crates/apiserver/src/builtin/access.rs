@@ -1,17 +1,14 @@
-//! Who may do what, as controllers of Kubernetes write it down: accounts, roles and their bindings. They are kept for those
-//! who read them; what this server itself permits is [`crate::access`].
+//! Who may do what, as it is written down: accounts, roles and their bindings. What they permit is [`crate::access`].
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use serde_json::{Value, json};
 
 use super::{Builtin, typed};
+use crate::access::rbac::GROUP;
 use crate::failure::Cause;
 use crate::ownership::Shape;
 use crate::resource::{Resource, Typed};
-
-/// The group of roles and bindings.
-const GROUP: &str = "rbac.authorization.k8s.io";
 
 pub(super) fn resources() -> [Resource; 5] {
     [

@@ -3,22 +3,32 @@
 
 use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenReview};
 use k8s_openapi::api::authorization::v1::{
-    SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
+    LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
 };
 
 use super::{Builtin, typed};
 use crate::ownership::Shape;
 use crate::resource::{Offered, Resource, Typed};
-use crate::review::{ACCESS, AUTHENTICATION, AUTHORIZATION, OTHERS, RULES, SELF, TOKENS};
+use crate::review::{ACCESS, AUTHENTICATION, AUTHORIZATION, LOCAL, OTHERS, RULES, SELF, TOKENS};
 
-pub(super) fn resources() -> [Resource; 5] {
+pub(super) fn resources() -> [Resource; 6] {
     [
         review(AUTHENTICATION, SELF, typed::<SelfSubjectReview>()),
         review(AUTHENTICATION, TOKENS, typed::<TokenReview>()),
         review(AUTHORIZATION, ACCESS, typed::<SelfSubjectAccessReview>()),
         review(AUTHORIZATION, RULES, typed::<SelfSubjectRulesReview>()),
         review(AUTHORIZATION, OTHERS, typed::<SubjectAccessReview>()),
+        local(),
     ]
+}
+
+/// About one namespace, by those who may ask in it.
+fn local() -> Resource {
+    let typed = typed::<LocalSubjectAccessReview>();
+    Resource {
+        namespaced: true,
+        ..review(AUTHORIZATION, LOCAL, typed)
+    }
 }
 
 fn review(

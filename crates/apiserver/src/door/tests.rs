@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 use tower::service_fn;
 
 use super::*;
+use crate::HOSTS_GROUP;
 use crate::listen::{self, Listening};
 use crate::tls::{Authority, Credentials, client_config};
 
@@ -78,6 +79,15 @@ impl Place {
             let path = format!("{root}/namespaces/default/instances");
             create(&server, &path, "Instance", name, json!({"host": host})).await;
         }
+        for role in ["view", "edit"] {
+            let rbac = "rbac.authorization.k8s.io";
+            let binding = json!({
+                "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": {"name": role},
+                "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role},
+                "subjects": [{"kind": "Group", "name": role}],
+            });
+            server.apply(&binding).unwrap();
+        }
         let doors = Doors::new();
         let config = authority.server_config(&[], Timestamp::now()).unwrap();
         let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
@@ -108,7 +118,11 @@ impl Place {
 
     fn host(&self, name: &str) -> Credentials {
         self.authority
-            .issue_client(&format!("system:host:{name}"), None, Timestamp::now())
+            .issue_client(
+                &format!("system:host:{name}"),
+                Some(HOSTS_GROUP),
+                Timestamp::now(),
+            )
             .unwrap()
     }
 
@@ -156,9 +170,7 @@ async fn create(server: &Server, path: &str, kind: &str, name: &str, spec: Value
         .header("content-type", "application/json")
         .body(Full::<Bytes>::from(object.to_string()))
         .unwrap();
-    let response = server
-        .serve(&Identity::Admin("test".to_owned()), request)
-        .await;
+    let response = server.serve(&Identity::admin("test"), request).await;
     assert_eq!(
         response.status(),
         StatusCode::CREATED,
@@ -323,6 +335,38 @@ async fn a_host_may_not_use_doors() {
 }
 
 #[tokio::test]
+async fn roles_say_who_uses_doors() {
+    let place = Place::new().await;
+    let _agent = place.open("mad-1", "first").await;
+    let instance = "/namespaces/default/instances/web-0";
+    let (log, exec) = (format!("{instance}/log"), format!("{instance}/exec"));
+    let cases = [
+        ("view", "GET", &log, 200),
+        ("view", "POST", &exec, 403),
+        ("edit", "GET", &log, 200),
+        ("edit", "POST", &exec, 200),
+        (
+            "edit",
+            "GET",
+            &"/hosts/mad-1/proxy/counters".to_owned(),
+            403,
+        ),
+        ("none", "GET", &log, 403),
+    ];
+    for (group, method, path, expected) in cases {
+        let certificate = place
+            .authority
+            .issue_client("ann", Some(group), Timestamp::now())
+            .unwrap();
+        let mut request = get(path);
+        *request.method_mut() = method.parse().unwrap();
+        let mut client = place.client(&certificate).await;
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.status(), expected, "{group} {method} {path}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_door_the_answer_says_so() {
     let place = Place::new().await;
     let mut admin = place.admin().await;
@@ -390,7 +434,7 @@ async fn both_halves_meet_over_any_connection() {
     let doors = Doors::new();
     let service = {
         let doors = doors.clone();
-        move |_| doors.service_for(&server, Identity::Host("mad-1".to_owned()))
+        move |_| doors.service_for(&server, Identity::host("mad-1"))
     };
     let listening = listen::unix(&path, service).await.unwrap();
     let seen = std::sync::Arc::new(Mutex::new(HeaderMap::new()));

@@ -78,7 +78,7 @@ async fn call(
         .header("content-type", content_type);
     let response = server
         .serve(
-            &Identity::Admin("test".to_owned()),
+            &Identity::admin("test"),
             request.body(body).expect("a request"),
         )
         .await;

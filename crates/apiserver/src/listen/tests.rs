@@ -20,7 +20,12 @@ use crate::tls::{Authority, Credentials, client_config};
 /// Answers with who asks and the protocol.
 fn mirror(identity: Identity) -> impl Service {
     service_fn(move |request: Request<Incoming>| {
-        let text = format!("{identity:?} {:?}", request.version());
+        let text = format!(
+            "{} {:?} {:?}",
+            identity.name,
+            identity.groups,
+            request.version()
+        );
         async move { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(text))) }
     })
 }
@@ -104,7 +109,7 @@ async fn the_unix_socket_knows_its_owner() {
         answer,
         (
             StatusCode::OK,
-            "Admin(\"system:owner\") HTTP/1.1".to_owned()
+            "system:owner [\"system:masters\", \"system:authenticated\"] HTTP/1.1".to_owned()
         )
     );
     assert!(
@@ -130,7 +135,7 @@ async fn a_socket_left_by_a_killed_server_is_taken_over() {
 async fn a_certificate_tells_who_asks_in_both_protocols() {
     let place = Place::new();
     let door = place.tls().await;
-    let expected = "Admin(\"alice\")";
+    let expected = "alice [\"system:masters\", \"system:authenticated\"]";
     let stream = place.dial(&door, Some(&place.client()), b"http/1.1").await;
     assert_eq!(
         ask_http1(stream, get()).await,
@@ -151,39 +156,41 @@ async fn a_certificate_tells_who_asks_in_both_protocols() {
 }
 
 #[test]
-fn a_certificate_makes_an_administrator_a_host_or_nobody() {
-    let subject = |common_name: &str, organization: &str| Subject {
-        common_name: common_name.to_owned(),
-        organizations: vec![organization.to_owned()],
-    };
-    let cases = [
-        (
-            subject("alice", "system:masters"),
-            Some(Identity::Admin("alice".to_owned())),
-        ),
-        (
-            subject("system:host:mad-1", ""),
-            Some(Identity::Host("mad-1".to_owned())),
-        ),
-        (subject("system:host:", ""), None),
-        (subject("alice", "users"), None),
+fn a_certificate_makes_a_user_with_all_its_groups() {
+    let cases: [(&str, &[&str], bool, Option<&str>); 5] = [
+        ("alice", &["users", "system:masters"], true, None),
+        ("alice", &["users", "others"], false, None),
+        ("system:host:mad-1", &["system:hosts"], false, Some("mad-1")),
+        ("system:host:mad-1", &["users"], false, None),
+        ("system:host:", &["system:hosts"], false, None),
     ];
-    for (subject, expected) in cases {
-        assert_eq!(identity(subject), expected);
+    for (name, groups, admin, host) in cases {
+        let organizations: Vec<String> = groups.iter().map(|it| (*it).to_owned()).collect();
+        let expected = [
+            organizations.clone(),
+            vec!["system:authenticated".to_owned()],
+        ]
+        .concat();
+        let identity = identity(Some(Subject {
+            common_name: name.to_owned(),
+            organizations,
+        }));
+        assert_eq!(identity.groups, expected);
+        assert_eq!(
+            (identity.is_admin(), identity.host_name()),
+            (admin, host),
+            "{name} {groups:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn without_a_certificate_everything_is_401_with_a_status() {
+async fn without_a_certificate_a_client_is_anonymous() {
     let place = Place::new();
     let door = place.tls().await;
-    let (status, body) = ask_http1(place.dial(&door, None, b"http/1.1").await, get()).await;
-    assert_eq!(status, StatusCode::UNAUTHORIZED);
-    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(
-        (&body["kind"], &body["reason"], &body["code"]),
-        (&"Status".into(), &"Unauthorized".into(), &401.into())
-    );
+    let answer = ask_http1(place.dial(&door, None, b"http/1.1").await, get()).await;
+    let expected = "system:anonymous [\"system:unauthenticated\"] HTTP/1.1";
+    assert_eq!(answer, (StatusCode::OK, expected.to_owned()));
 }
 
 #[tokio::test]

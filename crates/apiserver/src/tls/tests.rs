@@ -32,6 +32,32 @@ fn server_certificate(
     authority.server_credentials(&names, now).unwrap().0
 }
 
+/// Made by `openssl req -x509 -subj "/O=one/O=two, three/OU=none/CN=ann"`.
+const OF_MANY: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIB1zCCAX2gAwIBAgIUKyBii6rmpcYZORGoG9sHDokoiLMwCgYIKoZIzj0EAwIw
+QDEMMAoGA1UECgwDb25lMRMwEQYDVQQKDAp0d28sIHRocmVlMQ0wCwYDVQQLDARu
+b25lMQwwCgYDVQQDDANhbm4wIBcNMjYxMTI5MTEzNzAxWhgPMjEyNjExMDUxMTM3
+MDFaMEAxDDAKBgNVBAoMA29uZTETMBEGA1UECgwKdHdvLCB0aHJlZTENMAsGA1UE
+CwwEbm9uZTEMMAoGA1UEAwwDYW5uMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE
+/5UmDiQmlsVqns3JmJtT3HmCGO0epft9ivmE1/V+RIBup487WJZDhU7xpNJcLfQM
+JssZtMRdttAWtqzLXCirDKNTMFEwHQYDVR0OBBYEFBsOhfDMRallAoUFovzOAVzq
+SSbHMB8GA1UdIwQYMBaAFBsOhfDMRallAoUFovzOAVzqSSbHMA8GA1UdEwEB/wQF
+MAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIhALMwV5LyjUP3RRRTrUIIfqabZHjXsOVZ
+PjJnHEdqYXMMAiBSNOHsCy+YeB5IdxVY0b7HQuzKWOLHikRoS/lujzsVTA==
+-----END CERTIFICATE-----
+";
+
+#[test]
+fn all_organizations_of_a_certificate_are_read() {
+    let certificate = CertificateDer::from_pem_slice(OF_MANY.as_bytes()).unwrap();
+    let expected = Subject {
+        common_name: "ann".to_owned(),
+        organizations: vec!["one".to_owned(), "two, three".to_owned()],
+    };
+    assert_eq!(Subject::of(&certificate), Some(expected));
+}
+
 #[test]
 fn keys_are_their_owners_and_the_certificate_is_everyones() {
     let (_keep, authority) = authority();

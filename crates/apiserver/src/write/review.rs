@@ -7,6 +7,7 @@ use super::{Writing, warn};
 use crate::body::{self, Body};
 use crate::convert::Known;
 use crate::failure::Failure;
+use crate::object::meta_mut;
 use crate::render::Render;
 use crate::review;
 
@@ -18,12 +19,17 @@ impl Writing<'_> {
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Result<Response<Body>, Failure> {
-        let (value, mut warnings) = self.decode(headers, body)?;
+        let (mut value, mut warnings) = self.decode(headers, body)?;
+        self.place(&mut value)?;
         let known = Known::default();
         let draft = self.frame(&known).draft(value)?;
         warnings.extend(draft.warnings);
         let mut answer = draft.value;
-        answer["status"] = review::status(self.server, self.author, self.request, &answer)?;
+        answer["status"] =
+            review::status(self.server, self.author.identity, self.request, &answer)?;
+        if self.request.resource.kind == review::SELF.1 {
+            meta_mut(&mut answer).insert("creationTimestamp".to_owned(), self.server.now().into());
+        }
         let mut response = body::json(201, body::text(&answer, render.pretty));
         warn(&mut response, &warnings);
         Ok(response)

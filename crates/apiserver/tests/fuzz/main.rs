@@ -29,9 +29,7 @@ async fn ask(server: &Server, sent: &Sent) -> (u16, Value) {
     }
     let request = request.body(Full::new(Bytes::from(sent.body.clone())));
     let request = request.expect("paths are encoded");
-    let response = server
-        .serve(&Identity::Admin("fuzz".to_owned()), request)
-        .await;
+    let response = server.serve(&Identity::admin("fuzz"), request).await;
     let code = response.status().as_u16();
     let body = response
         .into_body()

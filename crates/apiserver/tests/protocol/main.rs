@@ -91,9 +91,7 @@ impl Api {
         let request = request
             .body(Full::new(Bytes::from(body)))
             .expect("a request");
-        self.0
-            .serve(&Identity::Admin("test".to_owned()), request)
-            .await
+        self.0.serve(&Identity::admin("test"), request).await
     }
 
     async fn call(&self, method: &str, path: &str, body: &Value) -> Answer {

@@ -12,7 +12,7 @@ const SELF: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 
 async fn as_host(api: &Api, path: &str, body: &Value) -> Value {
     let request = http::Request::post(path).body(Full::new(Bytes::from(body.to_string())));
-    let host = Identity::Host("mad".to_owned());
+    let host = Identity::host("mad");
     let response = api.0.serve(&host, request.expect("a request")).await;
     let body = response.into_body().collect().await.expect("a body");
     serde_json::from_slice(&body.to_bytes()).expect("JSON")

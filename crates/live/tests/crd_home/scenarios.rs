@@ -58,10 +58,10 @@ async fn cluster(home: &Home, hosts: &[&str]) -> Cluster {
     }
     let controllers = home.server.client(Some(CONTROLLERS)).await;
     let user = home.admin.clone();
-    Cluster::new(move |identity| match identity {
-        Identity::Host(host) => agents[host].clone(),
-        Identity::Admin(name) if name == testbed::CONTROLLERS => controllers.clone(),
-        Identity::Admin(_) => user.clone(),
+    Cluster::new(move |identity: &Identity| match identity.host_name() {
+        Some(host) => agents[host].clone(),
+        None if identity.name == testbed::CONTROLLERS => controllers.clone(),
+        None => user.clone(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! The real kubectl of two minor versions against our API server over TLS, with kubectl's watch-list on and off.
 
+mod access;
 mod place;
 mod scale;
 mod verbs;

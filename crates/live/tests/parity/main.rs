@@ -3,6 +3,7 @@
 //! What differs by its nature (uids, versions, times) is hidden; everything else counts, the order of lists and the words
 //! of refusals included.
 
+mod access;
 mod admission;
 #[path = "../../../apiserver/tests/protocol/answer.rs"]
 mod answer;

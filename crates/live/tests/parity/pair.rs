@@ -278,6 +278,30 @@ impl Pair {
         self.note(&step, plain(real), plain(ours));
     }
 
+    /// Sends a request of somebody, by name and groups, to both and notes what differs.
+    pub async fn compare_acting(&self, step: &Step<'_>, user: &[&str]) {
+        let headers = acting(user);
+        let real = ask_with(&self.real, step, &headers).await;
+        let ours = ask_with(&self.ours, step, &headers).await;
+        self.note(step, real, ours);
+    }
+
+    /// Waits until somebody may read that on the real server: roles count a moment after they are told.
+    pub async fn permits(&mut self, path: &str, user: &[&str]) {
+        let step = Step {
+            method: "GET",
+            path,
+            content_type: "",
+            body: Vec::new(),
+        };
+        let (runtime, headers) = (tokio::runtime::Handle::current(), acting(user));
+        tokio::task::block_in_place(|| {
+            let real = &self.real;
+            self.server
+                .wait(|| runtime.block_on(ask_with(real, &step, &headers)).0 != 403);
+        });
+    }
+
     fn note(&self, step: &Step<'_>, real: (u16, Value), ours: (u16, Value)) {
         let (expected, found) = (hidden(real.1), hidden(ours.1));
         if (real.0, &expected) != (ours.0, &found) {
@@ -375,11 +399,29 @@ pub async fn ask(client: &Client, step: &Step<'_>) -> (u16, Value) {
 }
 
 async fn ask_as(client: &Client, step: &Step<'_>, accept: &str) -> (u16, Value) {
+    ask_with(client, step, &[("accept", accept)]).await
+}
+
+/// What makes a request somebody else's.
+fn acting<'a>(user: &[&'a str]) -> Vec<(&'a str, &'a str)> {
+    let user = user.iter().enumerate().map(|(n, name)| match n {
+        0 => ("impersonate-user", *name),
+        _ => ("impersonate-group", *name),
+    });
+    [("accept", "application/json")]
+        .into_iter()
+        .chain(user)
+        .collect()
+}
+
+async fn ask_with(client: &Client, step: &Step<'_>, headers: &[(&str, &str)]) -> (u16, Value) {
     let mut request = Request::builder().method(step.method).uri(step.path);
     if !step.content_type.is_empty() {
         request = request.header("content-type", step.content_type);
     }
-    let request = request.header("accept", accept);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
     let request = request.header("user-agent", "parity/1");
     let request = request
         .body(Body::from(step.body.clone()))

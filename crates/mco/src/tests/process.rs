@@ -87,7 +87,7 @@ impl Ground {
 
     /// A client whose calls take time, are counted, and after the last are done but never answered.
     fn client(&self, calls: Arc<Calls>) -> Client {
-        let server = self.server.service_for(Identity::Admin("process".into()));
+        let server = self.server.service_for(Identity::admin("process"));
         let service = service_fn(move |request: http::Request<Body>| {
             let (server, calls) = (server.clone(), calls.clone());
             async move {

@@ -87,7 +87,7 @@ impl Ground {
 
     /// A client whose requests get no answer while it is cut off.
     fn client(&self, is_cut_off: Arc<AtomicBool>, answers_late: Arc<AtomicBool>) -> Client {
-        let server = self.server.service_for(Identity::Admin("process".into()));
+        let server = self.server.service_for(Identity::admin("process"));
         let service = service_fn(move |request: Request<Body>| {
             let (server, is_cut_off) = (server.clone(), is_cut_off.clone());
             let answers_late = answers_late.clone();

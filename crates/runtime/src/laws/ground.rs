@@ -69,7 +69,7 @@ impl Ground {
 
     /// Answers a request of a process and notes at once what came of it.
     pub async fn answer(&self, request: Request<Body>) -> Response<apiserver::Body> {
-        let admin = Identity::Admin("controllers".to_owned());
+        let admin = Identity::admin("controllers");
         let answer = self.server.serve(&admin, request).await;
         drop(self.records());
         answer
