@@ -368,7 +368,7 @@ impl<'a> Writing<'a> {
             let asked = attempt.mutate(&admission, value, Some(&served.value), reread);
             let (value, said) = asked.await?;
             warnings.extend(said);
-            let before = Some(&served.value);
+            let before = Some(&*served.value);
             escalation::check(self.server, self.author, self.request, before, &value)?;
             let value = self.whole(&Known::default()).replace(value, &served)?;
             let subject = Subject {

@@ -27,7 +27,7 @@ pub(crate) fn keep(engine: &Arc<Engine>) {
     let there: Vec<Arc<Object>> = engine.state().latest_at(&resource.home);
     let roles: BTreeMap<&str, &Value> = there
         .iter()
-        .map(|object| (object.key.name.as_str(), &object.value))
+        .map(|object| (object.key.name.as_str(), &*object.value))
         .collect();
     for object in &there {
         let Some(rules) = gathered(&roles, &object.key.name) else {

@@ -42,7 +42,7 @@ pub(crate) fn reconcile(server: &Server) -> Result<(), Failure> {
             None => boot::fresh(wanted, boot::stamp(server)),
             Some(old) => reconciled(&old.value, wanted),
         };
-        if old.is_none_or(|old| old.value != value) {
+        if old.is_none_or(|old| *old.value != value) {
             state.set(&key, value);
         }
     }

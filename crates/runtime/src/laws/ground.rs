@@ -134,7 +134,7 @@ impl Ground {
 impl Records {
     fn note(&mut self, event: &Event, in_world: &InWorld) {
         self.revision = event.revision;
-        let object = &event.new.value;
+        let object = &*event.new.value;
         self.states.push(object.clone());
         let uid = text(object, "/metadata/uid");
         if event.change != Change::Deleted {
