@@ -5,8 +5,10 @@
 //! the storage port ([`store::Storage`]); a write is answered and shown to watchers only once it is durable.
 //! It knows no kind of its own project beyond the two access rules in [`access`], and never touches the world.
 
+mod about;
 pub mod access;
 mod admission;
+pub mod audit;
 mod body;
 mod boot;
 mod builtin;
@@ -38,6 +40,7 @@ mod object;
 mod openapi;
 mod options;
 mod ownership;
+mod passage;
 mod patch;
 mod priority;
 mod private_file;

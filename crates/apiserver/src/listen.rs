@@ -12,7 +12,7 @@ mod tests;
 use std::fs;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +30,7 @@ use tokio_rustls::server::TlsStream;
 
 pub use self::connection::Service;
 use crate::access::Identity;
+use crate::passage::Peer;
 use crate::tls::Subject;
 
 /// Connections of one door at a time; the next one waits to be accepted.
@@ -129,7 +130,8 @@ trait Door: Send + 'static {
     /// A connection that carries HTTP.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Raw>> + Send;
+    /// The next connection, and from where it comes.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Raw, Option<IpAddr>)>> + Send;
 
     /// Finds out who it is; `None` when they show nothing.
     fn greet(
@@ -147,8 +149,8 @@ impl Door for UnixDoor {
     type Raw = UnixStream;
     type Stream = UnixStream;
 
-    async fn accept(&self) -> io::Result<UnixStream> {
-        Ok(self.listener.accept().await?.0)
+    async fn accept(&self) -> io::Result<(UnixStream, Option<IpAddr>)> {
+        Ok((self.listener.accept().await?.0, None))
     }
 
     fn greet(
@@ -175,8 +177,9 @@ impl Door for TlsDoor {
     type Raw = TcpStream;
     type Stream = TlsStream<TcpStream>;
 
-    async fn accept(&self) -> io::Result<TcpStream> {
-        Ok(self.listener.accept().await?.0)
+    async fn accept(&self) -> io::Result<(TcpStream, Option<IpAddr>)> {
+        let (stream, peer) = self.listener.accept().await?;
+        Ok((stream, Some(peer.ip().to_canonical())))
     }
 
     fn greet(
@@ -230,8 +233,9 @@ async fn accept_all<D: Door, S: Service>(
             () = connection::told_to_stop(&mut stopping) => break,
         };
         match raw {
-            Ok(raw) => drop(connections.spawn(serve(
+            Ok((raw, peer)) => drop(connections.spawn(serve(
                 door.greet(raw),
+                peer,
                 Arc::clone(&service),
                 stopping.clone(),
             ))),
@@ -250,13 +254,14 @@ async fn accept_all<D: Door, S: Service>(
 
 async fn serve<S: Service, T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     greeting: impl Future<Output = io::Result<(Option<Identity>, T)>>,
+    peer: Option<IpAddr>,
     service: Arc<impl Fn(Identity) -> S>,
     stopping: watch::Receiver<bool>,
 ) {
     match greeting.await {
         Ok((identity, stream)) => {
             let service = identity.map(|identity| service(identity));
-            connection::serve(stream, service, stopping).await;
+            connection::serve(stream, peer.map(Peer), service, stopping).await;
         }
         Err(error) => tracing::debug!(%error, "a client did not finish its greeting"),
     }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 
+use crate::audit::Audit;
 use crate::engine::{Clock, Engine};
 use crate::history::HISTORY_EVENTS_DEFAULT;
 use crate::ids::Ids;
@@ -29,6 +30,8 @@ struct Handle {
     engine: Arc<Engine>,
     /// The certificate that namespaces tell, on servers that serve Kubernetes' kinds.
     certificate: Option<String>,
+    /// Where requests are recorded, if they are.
+    audit: Option<Audit>,
     /// What describes a registry.
     documents: Mutex<Option<(Arc<Registry>, Arc<Documents>)>>,
 }
@@ -48,6 +51,7 @@ pub struct Builder {
     ids: Ids,
     history: usize,
     kubernetes: Option<String>,
+    audit: Option<Audit>,
 }
 
 impl Server {
@@ -77,6 +81,7 @@ impl Server {
             ids: Ids::random(),
             history: HISTORY_EVENTS_DEFAULT,
             kubernetes: None,
+            audit: None,
         }
     }
 
@@ -135,6 +140,11 @@ impl Server {
         self.0.certificate.as_deref()
     }
 
+    /// Where requests are recorded, if they are.
+    pub(crate) fn audit(&self) -> Option<&Audit> {
+        self.0.audit.as_ref()
+    }
+
     pub(crate) fn ids(&self) -> &Ids {
         &self.0.engine.ids
     }
@@ -184,6 +194,13 @@ impl Builder {
         self
     }
 
+    /// Records requests there; nowhere unless given.
+    #[must_use]
+    pub fn audit(mut self, audit: Audit) -> Self {
+        self.audit = Some(audit);
+        self
+    }
+
     /// Loads what is stored and starts to serve it.
     ///
     /// # Errors
@@ -207,6 +224,7 @@ impl Builder {
         let handle = Handle {
             engine,
             certificate: self.kubernetes,
+            audit: self.audit,
             documents: Mutex::default(),
         };
         let server = Server(Arc::new(handle));

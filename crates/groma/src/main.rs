@@ -3,6 +3,7 @@
 //! It composes what the crates offer and has no logic of its own.
 
 mod agent;
+mod audit;
 mod enrol;
 mod laboratory;
 mod lock;
@@ -37,6 +38,9 @@ enum Command {
     /// Let hosts join, and declare them dead
     #[command(subcommand)]
     Host(enrol::Command),
+    /// Judge the audit log of a server
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -56,7 +60,10 @@ fn main() -> ExitCode {
         return adapter_oci::shim::main(arguments.collect::<Vec<OsString>>());
     }
     let groma = Groma::parse();
-    let quiet = matches!(groma.command, Command::Client(_) | Command::Host(_));
+    let quiet = matches!(
+        groma.command,
+        Command::Client(_) | Command::Host(_) | Command::Audit(_)
+    );
     let filter = EnvFilter::try_from_env("GROMA_LOG")
         .unwrap_or_else(|_| EnvFilter::new(if quiet { "off" } else { "info" }));
     tracing_subscriber::fmt()
@@ -77,6 +84,9 @@ fn run(groma: Groma) -> anyhow::Result<ExitCode> {
         cli::completions(shell, &mut Groma::command());
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::Audit(command) = groma.command {
+        return audit::run(&command);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -89,7 +99,7 @@ fn run(groma: Groma) -> anyhow::Result<ExitCode> {
                 .await
                 .map(|()| ExitCode::SUCCESS),
             Command::Client(command) => cli::run(command, &groma.access).await,
-            Command::Completions { .. } => Ok(ExitCode::SUCCESS),
+            Command::Audit(_) | Command::Completions { .. } => Ok(ExitCode::SUCCESS),
         }
     })
 }

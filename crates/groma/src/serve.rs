@@ -18,14 +18,14 @@ use kube::Client;
 use runtime::{Clock, Runtime};
 
 use crate::lock::Lock;
-use crate::places;
+use crate::{audit, places};
 
 /// Options of `groma serve`.
 #[derive(Debug, Args)]
 pub struct Options {
     /// Run the controllers on the Kubernetes cluster of these credentials, instead of a server of our own. Several may run:
     /// one leads, the others stand by
-    #[arg(long, conflicts_with_all = ["listen", "names", "kubernetes_kinds"])]
+    #[arg(long, conflicts_with_all = ["listen", "names", "kubernetes_kinds", "audit_policy", "audit_log"])]
     kubeconfig: Option<PathBuf>,
     /// Folder for everything that is kept
     #[arg(long, default_value = cli::SERVER_STATE, env = "GROMA_STATE")]
@@ -39,6 +39,8 @@ pub struct Options {
     /// Also serve kinds of Kubernetes that nothing here runs (Pod, Node, Service, Deployment, …) for clients that expect them
     #[arg(long)]
     kubernetes_kinds: bool,
+    #[command(flatten)]
+    audit: audit::Options,
     /// Blocks to run
     #[arg(long, value_delimiter = ',', default_value = "tcso,mco,wdm,tcm")]
     blocks: Vec<Block>,
@@ -79,7 +81,11 @@ fn open(options: &Options) -> anyhow::Result<Server> {
     let path = places::store(state);
     let storage =
         Redb::open(&path).with_context(|| format!("cannot open the store {}", path.display()))?;
-    let mut server = Server::builder().crds(api::crds()).storage(storage);
+    let audit = options.audit.open(state)?;
+    let mut server = Server::builder()
+        .crds(api::crds())
+        .storage(storage)
+        .audit(audit);
     if options.kubernetes_kinds {
         let authority = Authority::open(&places::authority(state), Timestamp::now())?;
         server = server.kubernetes_kinds(authority.certificate());
@@ -177,6 +183,7 @@ mod tests {
             listen,
             names: vec!["groma.example".to_owned()],
             kubernetes_kinds: false,
+            audit: audit::Options::default(),
             blocks: Vec::new(),
         };
         let expected = ["groma.example"].iter().chain(names_expected);

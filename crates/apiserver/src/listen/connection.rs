@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use crate::failure::Failure;
+use crate::passage::Peer;
 
 /// Bytes of one request's head; longer ones are answered 431.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -60,10 +61,16 @@ where
 /// Serves until the client goes, or until told to stop and the answers under way are finished.
 pub(super) async fn serve<S: Service>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Option<Peer>,
     service: Option<S>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let service = service_fn(move |request| answer(service.clone(), request));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        answer(service.clone(), request)
+    });
     let builder = builder();
     let mut connection =
         pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
