@@ -39,6 +39,11 @@ impl<'r> About<'r> {
         )
     }
 
+    /// Whether something is changed, as far as the verb says.
+    pub(crate) fn writes(&self) -> bool {
+        !matches!(self.verb, "get" | "list" | "watch" | "head" | "options")
+    }
+
     fn resource(path: &'r str) -> Option<Self> {
         let mut parts = path.trim_matches('/').split('/');
         let group = match parts.next()? {

@@ -13,6 +13,7 @@ mod tests;
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::metrics;
 use crate::request::{Request, Subresource};
 use crate::review;
 use crate::server::Server;
@@ -127,6 +128,18 @@ pub(crate) fn check_changed(
         Identity::Host(_) if host::may_change(request, old, new) => Ok(()),
         Identity::Host(_) => Err(forbidden(identity, request)),
     }
+}
+
+/// Whether the author may read that path, which is about no resource.
+pub(crate) fn check_path(identity: &Identity, path: &str) -> Result<(), Failure> {
+    if path != metrics::PATH || matches!(identity, Identity::Admin(_)) {
+        return Ok(());
+    }
+    let why = format!(
+        "forbidden: User {:?} cannot get path {path:?}",
+        identity.user()
+    );
+    Err(Failure::new(403, "Forbidden", why))
 }
 
 /// Whether the author may open the door of that host.

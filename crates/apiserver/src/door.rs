@@ -70,8 +70,10 @@ impl Service {
         }
         let (head, body) = request.into_parts();
         let request = Request::from_parts(head.clone(), body);
-        let passage = Passage::begin(&self.server, &self.identity, &head).await;
-        let failure = match Route::of(head.uri.path()) {
+        let mut passage = Passage::begin(&self.server, &self.identity, &head).await;
+        let route = Route::of(head.uri.path());
+        passage.door(route.as_ref().map_or("", Route::part));
+        let failure = match route {
             Some(Route::Door { host }) => match self.open(host, request) {
                 Ok(response) => return passage.end(response).await.map(Either::Left),
                 Err(failure) => failure,

@@ -1,4 +1,5 @@
-//! What every request passes besides its work: it is recorded, from when it is known to when its answer has ended.
+//! What every request passes besides its work: it is recorded and counted, from when it is known to when its answer has
+//! ended, and waits for its turn.
 //!
 //! Answers that are streams end when their body is dropped, whoever ends them. What a request is about and who its author
 //! is, others have found out; what it may do, others decide.
@@ -13,12 +14,17 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
+use tokio::time::Instant;
 
 use crate::about::About;
 use crate::access::Identity;
 use crate::audit::{Decision, Record, Responded};
 use crate::body::Body;
 use crate::failure::Failure;
+use crate::fairness::Seat;
+use crate::health;
+use crate::metrics::{Asked, OneMore};
+use crate::request::Request;
 use crate::serve::refusal;
 use crate::server::Server;
 
@@ -38,25 +44,33 @@ pub(crate) struct Passage<'r> {
     record: Option<Record>,
     /// How it is recorded if it is refused.
     if_refused: Option<Decision>,
+    asked: Asked,
+    begun: Instant,
+    _under_way: OneMore,
 }
 
 /// The body of an answer that takes as long as it likes.
 pub struct Tracked<B> {
     body: B,
-    /// Ends with the body.
+    /// Ends with the body, as what counts it.
     _record: Option<Record>,
+    _open: OneMore,
 }
 
 impl<'r> Passage<'r> {
     /// A request has come.
     pub(crate) async fn begin(server: &'r Server, identity: &'r Identity, head: &'r Parts) -> Self {
+        let about = About::of(head);
         let mut passage = Self {
             server,
             identity,
             head,
-            about: About::of(head),
             record: None,
             if_refused: None,
+            asked: Asked::path(about.verb, ""),
+            begun: Instant::now(),
+            _under_way: server.metrics().begin(about.writes()),
+            about,
         };
         if let Some(audit) = server.audit() {
             let decision = audit.decide(identity, &passage.about);
@@ -69,6 +83,31 @@ impl<'r> Passage<'r> {
             record.received().await;
         }
         passage
+    }
+
+    /// It is about a resource that is served.
+    pub(crate) fn resource(&mut self, request: &Request) {
+        self.asked = Asked::resource(request, &self.head.headers);
+    }
+
+    /// It is about a path that is served, or about nothing that is.
+    pub(crate) fn path(&mut self, known: &'static str) {
+        self.asked = Asked::path(self.about.verb, known);
+    }
+
+    /// It goes through the door of an agent.
+    pub(crate) fn door(&mut self, part: &'static str) {
+        let about = &self.about;
+        self.asked = Asked::door((about.group, about.version), about.resource, part);
+    }
+
+    /// Waits for its turn; whoever asks for health has it.
+    pub(crate) async fn seat(&self, request: Option<&Request>) -> Result<Option<Seat>, Failure> {
+        if health::Asked::of(self.about.path).is_some() {
+            return Ok(None);
+        }
+        let fairness = self.server.fairness();
+        fairness.seat(self.server, self.identity, request).await
     }
 
     /// The body of the request is there.
@@ -89,6 +128,8 @@ impl<'r> Passage<'r> {
             return self.end_later(response).await.map(BodyExt::boxed_unsync);
         }
         self.note_refusal(response.status());
+        let bytes = http_body::Body::size_hint(response.body()).exact();
+        self.count(response.status(), bytes);
         let Some(record) = self.record else {
             return response;
         };
@@ -119,10 +160,19 @@ impl<'r> Passage<'r> {
                 marked(response, record)
             }
         };
+        self.count(response.status(), None);
+        let open = self.server.metrics().long(&self.asked);
         response.map(|body| Tracked {
             body,
             _record: self.record,
+            _open: open,
         })
+    }
+
+    fn count(&self, code: StatusCode, bytes: Option<u64>) {
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let metrics = self.server.metrics();
+        metrics.answered(self.asked.clone(), code, seconds, bytes);
     }
 
     /// The work broke down.
@@ -136,6 +186,7 @@ impl<'r> Passage<'r> {
             path = self.head.uri.path(),
             "a request broke the server's code"
         );
+        self.count(StatusCode::INTERNAL_SERVER_ERROR, None);
         if let Some(record) = self.record {
             record.panicked(&why).await;
         }

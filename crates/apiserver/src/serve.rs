@@ -94,8 +94,13 @@ impl Server {
     {
         let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
         let Some(request) = Request::parse(&self.registry(), &head.method, path, query)? else {
+            passage.path(nonresource::known(path));
+            let _seat = passage.seat(None).await?;
+            access::check_path(identity, path)?;
             return nonresource::answer(self, head);
         };
+        passage.resource(&request);
+        let _seat = passage.seat(Some(&request)).await?;
         let done = self
             .done(identity, &request, (&head.headers, body), passage)
             .await;

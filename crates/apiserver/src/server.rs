@@ -9,9 +9,11 @@ use serde_json::Value;
 
 use crate::audit::Audit;
 use crate::engine::{Clock, Engine};
+use crate::fairness::Fairness;
 use crate::history::HISTORY_EVENTS_DEFAULT;
 use crate::ids::Ids;
 use crate::index::Objects;
+use crate::metrics::Metrics;
 use crate::object::{Key, Object};
 use crate::openapi::Documents;
 use crate::registry::Registry;
@@ -32,6 +34,8 @@ struct Handle {
     certificate: Option<String>,
     /// Where requests are recorded, if they are.
     audit: Option<Audit>,
+    metrics: Metrics,
+    fairness: Fairness,
     /// What describes a registry.
     documents: Mutex<Option<(Arc<Registry>, Arc<Documents>)>>,
 }
@@ -145,6 +149,16 @@ impl Server {
         self.0.audit.as_ref()
     }
 
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// Who is served next.
+    pub(crate) fn fairness(&self) -> &Fairness {
+        &self.0.fairness
+    }
+
     pub(crate) fn ids(&self) -> &Ids {
         &self.0.engine.ids
     }
@@ -221,10 +235,14 @@ impl Builder {
         let objects = shelve(&registry, loaded)?;
         let state = State::new(revision, objects, self.history);
         let engine = Engine::new(registry, (self.clock, self.ids), state, self.storage);
+        let metrics = Metrics::new(self.audit.as_ref());
+        let fairness = Fairness::new(&metrics.flows);
         let handle = Handle {
             engine,
             certificate: self.kubernetes,
             audit: self.audit,
+            metrics,
+            fairness,
             documents: Mutex::default(),
         };
         let server = Server(Arc::new(handle));

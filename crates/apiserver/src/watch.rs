@@ -13,6 +13,7 @@ use futures::stream::{Stream, unfold};
 use http::{HeaderMap, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -70,6 +71,8 @@ struct Watch {
     bookmark_at: Instant,
     ends_at: Instant,
     ended: bool,
+    /// How many changes were sent to clients.
+    sent: Counter,
 }
 
 pub(crate) async fn watch(
@@ -101,6 +104,7 @@ pub(crate) async fn watch(
         bookmark_at: now + BOOKMARK_EVERY,
         ends_at: now + lasts,
         ended: false,
+        sent: server.metrics().watch_events(request),
     };
     watch.waiting = watch.served(waiting).await?;
     Ok(streamed(watch.lines()))
@@ -248,6 +252,7 @@ impl Watch {
         let first = !std::mem::replace(&mut self.begun, true);
         match line {
             Line::Seen((change, object)) => {
+                self.sent.inc();
                 let object = self.render.event(object, first);
                 let mut text = Vec::with_capacity(object.len() + 40);
                 text.extend_from_slice(

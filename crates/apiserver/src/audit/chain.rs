@@ -250,7 +250,8 @@ mod tests {
     #[test]
     fn whatever_was_done_to_lines_shows() {
         type Change = fn(&mut Lines);
-        let cases: [(usize, Change, Option<(usize, u64)>); 9] = [
+        type Place = (usize, u64);
+        let cases: [(usize, Change, Option<Place>); 9] = [
             (0, |_| {}, None),
             (
                 0,
@@ -307,7 +308,10 @@ mod tests {
             lines.clear();
             seal(&mut lines, &format!(r#"{{"a":"{text}"}}"#), &origin(), true);
             fs::write(&file, lines).unwrap();
-            assert_eq!(verify(&[file.clone()]).unwrap().is_ok(), is_whole);
+            assert_eq!(
+                verify(std::slice::from_ref(&file)).unwrap().is_ok(),
+                is_whole
+            );
         }
     }
 }

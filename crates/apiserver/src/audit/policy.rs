@@ -249,9 +249,8 @@ impl GivenRule {
         }
         check_stages(&self.omit_stages, &format!("{at}.omitStages"), causes);
         check_paths(&self.non_resource_urls, at, causes);
-        if !self.non_resource_urls.is_empty()
-            && !(self.resources.is_empty() && self.namespaces.is_empty())
-        {
+        let names_resources = !self.resources.is_empty() || !self.namespaces.is_empty();
+        if names_resources && !self.non_resource_urls.is_empty() {
             let why = "rules cannot apply to both regular resources and non-resource URLs";
             let field = format!("{at}.nonResourceURLs");
             causes.push(Cause::invalid(

@@ -397,7 +397,13 @@ fn a_log_that_was_cut_says_so_when_it_is_opened_and_when_it_is_judged() {
         text.contains(r#""audit.groma.dev/torn":"6 bytes""#),
         "{text}"
     );
-    assert_eq!(chain::verify(&[path.clone()]).unwrap().unwrap().lines, 5);
+    assert_eq!(
+        chain::verify(std::slice::from_ref(&path))
+            .unwrap()
+            .unwrap()
+            .lines,
+        5
+    );
     let (kept, _) = text.split_at(text.find('\n').unwrap() + 1);
     fs::write(&path, kept).unwrap();
     write(1);
