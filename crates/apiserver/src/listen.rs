@@ -2,8 +2,10 @@
 //!
 //! A door finds out who is on the other side ([`Identity`]), asks for the service of that identity and serves HTTP/1.1 or
 //! HTTP/2, with upgrades. Who shows nothing is answered 401. What an identity may do is decided by the service.
-//! There are no tokens, no proxies' headers and no limits per client here.
+//! How many connections there are and how long a client may take to say what it wants is limited, too, in all and per
+//! address. There are no tokens and no proxies' headers here.
 
+mod addresses;
 mod connection;
 
 #[cfg(test)]
@@ -28,6 +30,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use self::addresses::Addresses;
 pub use self::connection::Service;
 use crate::access::Identity;
 use crate::passage::Peer;
@@ -225,6 +228,7 @@ async fn accept_all<D: Door, S: Service>(
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
+    let addresses = Addresses::default();
     loop {
         while connections.try_join_next().is_some() {}
         let raw = tokio::select! {
@@ -233,12 +237,22 @@ async fn accept_all<D: Door, S: Service>(
             () = connection::told_to_stop(&mut stopping) => break,
         };
         match raw {
-            Ok((raw, peer)) => drop(connections.spawn(serve(
-                door.greet(raw),
-                peer,
-                Arc::clone(&service),
-                stopping.clone(),
-            ))),
+            Ok((raw, peer)) => {
+                let Some(guest) = addresses.enter(peer) else {
+                    tracing::debug!(?peer, "too many connections from one address");
+                    continue;
+                };
+                let served = serve(
+                    door.greet(raw),
+                    peer,
+                    Arc::clone(&service),
+                    stopping.clone(),
+                );
+                connections.spawn(async move {
+                    let _guest = guest;
+                    served.await;
+                });
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 sleep(ACCEPT_PAUSE).await;
