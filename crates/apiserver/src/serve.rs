@@ -100,7 +100,6 @@ impl Server {
             return nonresource::answer(self, head);
         };
         passage.resource(&request);
-        let _seat = passage.seat(Some(&request)).await?;
         let done = self
             .done(identity, &request, (&head.headers, body), passage)
             .await;
@@ -125,13 +124,18 @@ impl Server {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         access::check(self, identity, request)?;
+        // Before its turn: who sends slowly keeps no seat meanwhile.
+        let body = match request.verb {
+            Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
+            _ => body::read(body).await?,
+        };
+        passage.read(&body);
+        let _seat = passage.seat(Some(request)).await?;
         match request.verb {
             Verb::Get => read::get(self, identity, request, headers).await,
             Verb::List => list::list(self, request, headers).await,
             Verb::Watch => watch::watch(self, request, headers).await,
             Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
-                let body = body::read(body).await?;
-                passage.read(&body);
                 write::write(self, identity, request, headers, body).await
             }
         }

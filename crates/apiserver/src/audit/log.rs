@@ -4,9 +4,12 @@
 //! themselves are on disk, so that a log that lost its end is noticed. What a crash left of a line is cut off, and a line
 //! says so. What cannot be written is told and counted, and a later line says how many are missing; requests go on.
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -66,24 +69,17 @@ impl Log {
         if let Some(folder) = files.path.parent() {
             private_file::folder(folder)?;
         }
-        let mut file = open(&files.path, true)?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text)?;
-        let whole = text
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
-        let size = bytes(whole);
-        file.set_len(size)?;
+        let file = open(&files.path, true)?;
         let kept = chain::read_head(&files.path)?.filter(|head| !head.is_empty());
-        let lines = match (whole, backups(&files.path)?.pop()) {
-            // A crash may come after the one file and before the first line of the next.
-            (0, Some(last)) => fs::read(last)?,
-            _ => text[..whole].to_vec(),
-        };
-        let ends = End::of(&lines, kept.as_deref());
+        let mut ends = End::of(&file, kept.as_deref())?;
+        let (size, torn) = (ends.whole, ends.torn);
+        file.set_len(size)?;
+        // A crash may come after the one file and before the first line of the next.
+        if let (0, Some(last)) = (size, backups(&files.path)?.pop()) {
+            ends = End::of(&File::open(last)?, kept.as_deref())?;
+        }
         let found = Found {
-            torn: text.len() - whole,
+            torn,
             cut: kept.clone().filter(|_| !ends.has_head),
         };
         let hash = ends.hash.or(kept);
@@ -161,28 +157,42 @@ struct End {
     hash: Option<Hash>,
     /// Whether the line that was kept as the last is there, or is what the file follows.
     has_head: bool,
+    /// Bytes of whole lines.
+    whole: u64,
+    /// Bytes after them.
+    torn: usize,
 }
 
 impl End {
-    fn of(text: &[u8], head: Option<&str>) -> Self {
+    fn of(file: &File, head: Option<&str>) -> io::Result<Self> {
         let mut end = Self {
             hash: None,
             has_head: head.is_none_or(|head| head == chain::origin()),
+            whole: 0,
+            torn: 0,
         };
-        for line in text
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
-            let Some((content, own)) = chain::parts(line) else {
-                continue;
-            };
-            if end.hash.is_none() {
-                end.has_head |= head.is_some() && chain::previous(content) == head;
+        let mut reader = BufReader::new(file);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            match line.strip_suffix(b"\n") {
+                Some(line) => end.line(line, head),
+                None => end.torn = line.len(),
             }
-            end.has_head |= head == Some(own);
-            end.hash = Some(own.to_owned());
+            line.clear();
         }
-        end
+        Ok(end)
+    }
+
+    fn line(&mut self, line: &[u8], head: Option<&str>) {
+        self.whole += bytes(line.len() + 1);
+        let Some((content, own)) = chain::parts(line) else {
+            return;
+        };
+        if self.hash.is_none() {
+            self.has_head |= head.is_some() && chain::previous(content) == head;
+        }
+        self.has_head |= head == Some(own);
+        self.hash = Some(own.to_owned());
     }
 }
 
@@ -256,124 +266,4 @@ pub(super) fn backups(path: &Path) -> io::Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    fn files(folder: &Path) -> Files {
-        Files {
-            path: folder.join("audit").join("audit.log"),
-            bytes_max: 600,
-            backups_max: 2,
-        }
-    }
-
-    fn events(from: u32, to: u32) -> Vec<String> {
-        (from..to).map(|n| format!(r#"{{"n":{n}}}"#)).collect()
-    }
-
-    fn all(files: &Files) -> Vec<PathBuf> {
-        let mut all = backups(&files.path).unwrap();
-        all.push(files.path.clone());
-        all
-    }
-
-    #[test]
-    fn the_chain_goes_on_over_files_and_restarts() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = files(folder.path());
-        for round in 0..3 {
-            let (mut log, found) = Log::open(files.clone()).unwrap();
-            assert_eq!(found, Found::default());
-            log.write(&events(round * 5, round * 5 + 5), Timestamp::UNIX_EPOCH)
-                .unwrap();
-            log.keep().unwrap();
-        }
-        let (all, mode) = (
-            all(&files),
-            fs::metadata(&files.path).unwrap().permissions().mode(),
-        );
-        assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(all.len(), 3, "{all:?}");
-        let named: Vec<_> = all
-            .iter()
-            .map(|file| file.file_name().unwrap().to_owned())
-            .collect();
-        assert_eq!(named[0], "audit-1970-01-01T00-00-00.000.log");
-        let intact = chain::verify(&all).unwrap().unwrap();
-        assert_eq!((intact.lines, intact.from_the_beginning), (15, true));
-        for file in &all {
-            assert!(fs::metadata(file).unwrap().len() <= files.bytes_max);
-        }
-    }
-
-    #[test]
-    fn only_so_many_old_files_are_kept() {
-        for (backups_max, kept) in [(1, 1), (2, 2), (0, 5)] {
-            let folder = tempfile::tempdir().unwrap();
-            let files = Files {
-                backups_max,
-                bytes_max: 1,
-                ..files(folder.path())
-            };
-            let (mut log, _) = Log::open(files.clone()).unwrap();
-            log.write(&events(0, 6), Timestamp::UNIX_EPOCH).unwrap();
-            log.keep().unwrap();
-            let all = all(&files);
-            assert_eq!(all.len(), kept + 1);
-            let intact = chain::verify(&all).unwrap().unwrap();
-            assert_eq!(intact.from_the_beginning, backups_max == 0);
-        }
-    }
-
-    #[test]
-    fn what_a_crash_left_is_cut_off_and_what_somebody_cut_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = files(folder.path());
-        let (mut log, _) = Log::open(files.clone()).unwrap();
-        log.write(&events(0, 3), Timestamp::UNIX_EPOCH).unwrap();
-        log.keep().unwrap();
-        let whole = fs::read(&files.path).unwrap();
-        for torn in [&b"{"[..], b"{\"n\":3}", b"\xff\x00"] {
-            fs::write(&files.path, [&whole, torn].concat()).unwrap();
-            let (_, found) = Log::open(files.clone()).unwrap();
-            assert_eq!(
-                found,
-                Found {
-                    torn: torn.len(),
-                    cut: None
-                }
-            );
-            assert_eq!(fs::read(&files.path).unwrap(), whole);
-        }
-        let second = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
-        for length in [0, second, whole.len() - 1] {
-            fs::write(&files.path, &whole[..length]).unwrap();
-            let (_, found) = Log::open(files.clone()).unwrap();
-            assert_eq!(found.cut.as_deref(), Some(log.hash.as_str()), "{length}");
-        }
-    }
-
-    #[test]
-    fn a_crash_between_two_files_loses_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = files(folder.path());
-        let (mut log, _) = Log::open(files.clone()).unwrap();
-        log.write(&events(0, 3), Timestamp::UNIX_EPOCH).unwrap();
-        log.rotate(Timestamp::UNIX_EPOCH).unwrap();
-        let (mut log, found) = Log::open(files.clone()).unwrap();
-        assert_eq!(found.torn, 0);
-        log.write(&events(3, 5), Timestamp::UNIX_EPOCH).unwrap();
-        let (_, later) = Log::open(files.clone()).unwrap();
-        assert_eq!(
-            later,
-            Found::default(),
-            "the file follows the line that was kept"
-        );
-        assert_eq!(chain::verify(&all(&files)).unwrap().unwrap().lines, 5);
-    }
 }

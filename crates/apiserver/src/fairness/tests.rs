@@ -1,6 +1,8 @@
 //! Which level a request goes to, and what clients meet at a socket when a level is full.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::path::Path;
 
 use bytes::Bytes;
 use futures::channel::mpsc;
@@ -66,14 +68,20 @@ fn lists_take_seats_by_what_they_read() {
 
 const REVIEWS: &str = "http://groma/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 
+type Client = http2::SendRequest<Empty<Bytes>>;
+
 /// The door of one user to a server.
-async fn door(server: &Server, folder: &std::path::Path, host: &str) -> (Listening, UnixStream) {
+async fn door(server: &Server, folder: &Path, host: &str) -> (Listening, Client) {
     let path = folder.join(host);
     let (server, host) = (server.clone(), host.to_owned());
     let service = move |_| server.service_for(Identity::Host(host.clone()));
     let listening = listen::unix(&path, service).await.unwrap();
     let stream = UnixStream::connect(path).await.unwrap();
-    (listening, stream)
+    let (client, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    (listening, client)
 }
 
 /// What is told under `/metrics` of the level of hosts.
@@ -97,58 +105,38 @@ async fn until(server: &Server, name: &str, expected: usize) {
     }
 }
 
-/// A client that floods holds all seats of its level, fills its queues and is refused; another gets the next seat but few.
+/// A client that floods fills its queues and is refused; another gets its turn after few.
 #[tokio::test]
 async fn at_a_socket_a_flood_is_refused_and_others_are_served() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::in_memory(Vec::new());
-    let seats = usize::try_from(server.fairness().0[Class::Hosts as usize].seats()).unwrap();
-    let (_door, stream) = door(&server, folder.path(), "flood").await;
-    let (client, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-        .await
-        .unwrap();
-    let connection = tokio::spawn(connection);
-    // Bodies that do not end keep requests at work.
-    let refused = 20;
+    let level = &server.fairness().0[Class::Hosts as usize];
+    let author = Identity::Host("flood".to_owned());
     let mut held = Vec::new();
-    let mut answers = Vec::new();
-    for _ in 0..seats + HAND * QUEUE_REQUESTS_MAX + refused {
-        let (sender, body) = mpsc::unbounded::<Result<Frame<Bytes>, Infallible>>();
-        let request = http::Request::post(REVIEWS)
-            .body(StreamBody::new(body))
-            .unwrap();
-        answers.push(tokio::spawn(client.clone().send_request(request)));
-        held.push(sender);
+    for _ in 0..level.seats() {
+        let seat = server.fairness().seat(&server, &author, None);
+        held.push(seat.await.expect("a seat that is free"));
     }
-    until(&server, "current_executing_seats", seats).await;
-    until(
-        &server,
-        "current_inqueue_requests",
-        HAND * QUEUE_REQUESTS_MAX,
-    )
-    .await;
+    let get = || {
+        let request = http::Request::get("http://groma/version");
+        request.body(Empty::<Bytes>::new()).unwrap()
+    };
+    let (_door, mut flood) = door(&server, folder.path(), "flood").await;
+    let (most, refused) = (HAND * QUEUE_REQUESTS_MAX, 20);
+    let ask = |client: &mut Client| tokio::spawn(client.send_request(get()));
+    let answers: Vec<_> = (0..most + refused).map(|_| ask(&mut flood)).collect();
+    until(&server, "current_inqueue_requests", most).await;
     until(&server, "rejected_requests_total", refused).await;
-    let (_other_door, stream) = door(&server, folder.path(), "quiet").await;
-    let (mut quiet, other) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-        .await
-        .unwrap();
-    let other = tokio::spawn(other);
-    let get = http::Request::get("http://groma/version")
-        .body(Empty::<Bytes>::new())
-        .unwrap();
-    let quiet = tokio::spawn(quiet.send_request(get));
-    until(
-        &server,
-        "current_inqueue_requests",
-        HAND * QUEUE_REQUESTS_MAX + 1,
-    )
-    .await;
-    // Those who have seats give a few of them back, all that came first.
-    held.drain(..seats.min(HAND + 1));
-    let answer: http::Response<Incoming> = quiet.await.unwrap().unwrap();
+    let (_other_door, mut quiet) = door(&server, folder.path(), "quiet").await;
+    let quiet = ask(&mut quiet);
+    until(&server, "current_inqueue_requests", most + 1).await;
+    let answer = {
+        held.pop();
+        quiet.await.unwrap().unwrap()
+    };
     assert_eq!(answer.status(), 200);
     drop(held);
-    let mut codes = std::collections::BTreeMap::new();
+    let mut codes = BTreeMap::new();
     for answer in answers {
         let answer: http::Response<Incoming> = answer.await.unwrap().unwrap();
         *codes.entry(answer.status().as_u16()).or_insert(0) += 1;
@@ -158,13 +146,25 @@ async fn at_a_socket_a_flood_is_refused_and_others_are_served() {
         assert_eq!(answer.headers()["retry-after"], "1");
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         let status: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let message = "Too many requests, please try again later.";
         assert_eq!(
-            status["message"],
-            "Too many requests, please try again later."
+            (&status["message"], &status["reason"]),
+            (&message.into(), &"TooManyRequests".into())
         );
-        assert_eq!(status["reason"], "TooManyRequests");
     }
-    assert_eq!(codes.get(&429), Some(&refused), "{codes:?}");
-    connection.abort();
-    other.abort();
+    assert_eq!(codes, BTreeMap::from([(200, most), (429, refused)]));
+}
+
+/// Who sends slowly keeps no seat.
+#[tokio::test]
+async fn a_request_that_is_still_sent_takes_no_seat() {
+    let server = Server::in_memory(Vec::new());
+    let (_sender, body) = mpsc::unbounded::<Result<Frame<Bytes>, Infallible>>();
+    let request = http::Request::post(REVIEWS)
+        .body(StreamBody::new(body))
+        .unwrap();
+    let author = Identity::Host("slow".to_owned());
+    let mut answer = Box::pin(server.serve(&author, request));
+    assert!(futures::poll!(&mut answer).is_pending());
+    assert_eq!(told(&server, "current_executing_seats").await, 0);
 }
