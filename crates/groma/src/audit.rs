@@ -17,7 +17,7 @@ const MEGABYTE: u64 = 1024 * 1024;
 
 /// Options of the audit log, by the names of kube-apiserver where it has them.
 #[derive(Debug, Default, Args)]
-pub struct Options {
+pub struct Recording {
     /// Policy in the form of audit.k8s.io/v1 that says what is recorded; without it all writes and all refused requests are,
     /// without their bodies
     #[arg(long, value_name = "FILE")]
@@ -44,7 +44,7 @@ pub enum Command {
     },
 }
 
-impl Options {
+impl Recording {
     /// Opens the log.
     pub fn open(&self, state: &Path) -> anyhow::Result<Audit> {
         let policy = match &self.audit_policy {
@@ -127,11 +127,11 @@ mod tests {
     #[test]
     fn a_wrong_policy_is_refused_with_its_file() {
         let folder = std::env::temp_dir();
-        let options = Options {
+        let recording = Recording {
             audit_policy: Some(folder.join("no-such-policy.yaml")),
-            ..Options::default()
+            ..Recording::default()
         };
-        let told = options.open(&folder).err().map(|error| error.to_string());
+        let told = recording.open(&folder).err().map(|error| error.to_string());
         assert!(told.is_some_and(|told| told.contains("no-such-policy.yaml")));
     }
 }

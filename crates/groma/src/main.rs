@@ -119,3 +119,13 @@ async fn shutdown() {
         _ = interrupt.recv() => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_can_be_read() {
+        Groma::command().debug_assert();
+    }
+}

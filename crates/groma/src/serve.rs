@@ -40,7 +40,7 @@ pub struct Options {
     #[arg(long)]
     kubernetes_kinds: bool,
     #[command(flatten)]
-    audit: audit::Options,
+    audit: audit::Recording,
     /// Blocks to run
     #[arg(long, value_delimiter = ',', default_value = "tcso,mco,wdm,tcm")]
     blocks: Vec<Block>,
@@ -183,7 +183,7 @@ mod tests {
             listen,
             names: vec!["groma.example".to_owned()],
             kubernetes_kinds: false,
-            audit: audit::Options::default(),
+            audit: audit::Recording::default(),
             blocks: Vec::new(),
         };
         let expected = ["groma.example"].iter().chain(names_expected);
