@@ -29,6 +29,7 @@ use crate::access::{self, Identity, impersonation};
 use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::object::Object;
+use crate::passage::{Passage, Tracked};
 use crate::serve::refusal;
 use crate::server::Server;
 
@@ -40,7 +41,7 @@ const GROUP: &str = "groma.dev";
 const PASSED_ON: [header::HeaderName; 2] = [header::ACCEPT, header::CONTENT_TYPE];
 
 /// An answer of the server itself, or one that comes through a door.
-pub type Answered = Either<Body, Incoming>;
+pub type Answered = Either<Body, Tracked<Incoming>>;
 
 /// A server with its doors, as one identity meets it: what a listener serves.
 #[derive(Clone)]
@@ -64,25 +65,26 @@ impl Doors {
 
 impl Service {
     async fn answer(self, request: Request<Incoming>) -> Response<Answered> {
-        let answered = match Route::of(request.uri().path()) {
-            None => {
-                return self
-                    .server
-                    .serve(&self.identity, request)
-                    .await
-                    .map(Either::Left);
-            }
-            Some(Route::Door { host }) => {
-                let host = host.to_owned();
-                self.open(&host, request)
-                    .map(|response| response.map(Either::Left))
-            }
-            Some(_) => self
-                .pass(request)
-                .await
-                .map(|response| response.map(Either::Right)),
+        if Route::of(request.uri().path()).is_none() {
+            let answered = self.server.serve(&self.identity, request).await;
+            return answered.map(Either::Left);
+        }
+        let (head, body) = request.into_parts();
+        let request = Request::from_parts(head.clone(), body);
+        let mut passage = Passage::begin(&self.server, &self.identity, &head).await;
+        let route = Route::of(head.uri.path());
+        passage.door(route.as_ref().map_or("", Route::part));
+        let failure = match route {
+            Some(Route::Door { host }) => match self.open(host, request) {
+                Ok(response) => return passage.end(response).await.map(Either::Left),
+                Err(failure) => failure,
+            },
+            _ => match self.pass(request).await {
+                Ok(response) => return passage.end_later(response).await.map(Either::Right),
+                Err(failure) => failure,
+            },
         };
-        answered.unwrap_or_else(|failure| refusal(&failure).map(Either::Left))
+        passage.end(refusal(&failure)).await.map(Either::Left)
     }
 
     /// Agrees to the upgrade, and makes a door of the connection once it is done.

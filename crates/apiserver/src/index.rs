@@ -282,6 +282,17 @@ impl Objects {
         is_there && shelf.is_some_and(|shelf| shelf.objects.contains_key(place))
     }
 
+    /// How many objects there are of each resource.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&Arc<Home>, usize)> {
+        let homes = self.homes.iter();
+        homes.map(|(home, shelf)| (home, shelf.objects.len()))
+    }
+
+    /// How many objects there are of that resource.
+    pub(crate) fn len(&self, home: &Home) -> usize {
+        self.homes.get(home).map_or(0, |shelf| shelf.objects.len())
+    }
+
     /// The objects that name an owner of that uid.
     pub(crate) fn dependents(&self, uid: &str) -> impl Iterator<Item = &Key> {
         self.dependents.get(uid).into_iter().flatten()

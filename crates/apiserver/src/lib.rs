@@ -5,8 +5,10 @@
 //! the storage port ([`store::Storage`]); a write is answered and shown to watchers only once it is durable.
 //! It knows no kind of its own project beyond who may do what in [`access`], and never touches the world.
 
+mod about;
 pub mod access;
 mod admission;
+pub mod audit;
 mod backup;
 mod body;
 mod boot;
@@ -22,7 +24,9 @@ pub mod door;
 mod engine;
 mod expression;
 mod failure;
+mod fairness;
 mod furnish;
+mod health;
 mod history;
 mod hooks;
 mod hub;
@@ -32,6 +36,7 @@ pub mod kubeconfig;
 mod list;
 pub mod listen;
 mod metadata;
+mod metrics;
 mod names;
 mod namespace;
 mod nonresource;
@@ -39,6 +44,7 @@ mod object;
 mod openapi;
 mod options;
 mod ownership;
+mod passage;
 mod patch;
 mod priority;
 mod private_file;

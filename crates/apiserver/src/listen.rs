@@ -3,8 +3,10 @@
 //! A door finds out who is on the other side ([`Identity`]), asks for the service of that identity and serves HTTP/1.1 or
 //! HTTP/2, with upgrades. Who comes by TLS without a certificate is anonymous, and whom the socket does not know is answered
 //! 401. What an identity may do is decided by the service.
-//! There are no tokens, no proxies' headers and no limits per client here.
+//! How many connections there are and how long a client may take to say what it wants is limited, too, in all and per
+//! address. There are no tokens and no proxies' headers here.
 
+mod addresses;
 mod connection;
 
 #[cfg(test)]
@@ -13,7 +15,7 @@ mod tests;
 use std::fs;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,8 +31,10 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use self::addresses::Addresses;
 pub use self::connection::Service;
 use crate::access::Identity;
+use crate::passage::Peer;
 use crate::tls::Subject;
 
 /// Connections of one door at a time; the next one waits to be accepted.
@@ -130,7 +134,8 @@ trait Door: Send + 'static {
     /// A connection that carries HTTP.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Raw>> + Send;
+    /// The next connection, and from where it comes.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Raw, Option<IpAddr>)>> + Send;
 
     /// Finds out who it is; `None` when they show nothing.
     fn greet(
@@ -148,8 +153,8 @@ impl Door for UnixDoor {
     type Raw = UnixStream;
     type Stream = UnixStream;
 
-    async fn accept(&self) -> io::Result<UnixStream> {
-        Ok(self.listener.accept().await?.0)
+    async fn accept(&self) -> io::Result<(UnixStream, Option<IpAddr>)> {
+        Ok((self.listener.accept().await?.0, None))
     }
 
     fn greet(
@@ -176,8 +181,9 @@ impl Door for TlsDoor {
     type Raw = TcpStream;
     type Stream = TlsStream<TcpStream>;
 
-    async fn accept(&self) -> io::Result<TcpStream> {
-        Ok(self.listener.accept().await?.0)
+    async fn accept(&self) -> io::Result<(TcpStream, Option<IpAddr>)> {
+        let (stream, peer) = self.listener.accept().await?;
+        Ok((stream, Some(peer.ip().to_canonical())))
     }
 
     fn greet(
@@ -224,6 +230,7 @@ async fn accept_all<D: Door, S: Service>(
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
+    let addresses = Addresses::default();
     loop {
         while connections.try_join_next().is_some() {}
         let raw = tokio::select! {
@@ -232,11 +239,22 @@ async fn accept_all<D: Door, S: Service>(
             () = connection::told_to_stop(&mut stopping) => break,
         };
         match raw {
-            Ok(raw) => drop(connections.spawn(serve(
-                door.greet(raw),
-                Arc::clone(&service),
-                stopping.clone(),
-            ))),
+            Ok((raw, peer)) => {
+                let Some(guest) = addresses.enter(peer) else {
+                    tracing::debug!(?peer, "too many connections from one address");
+                    continue;
+                };
+                let served = serve(
+                    door.greet(raw),
+                    peer,
+                    Arc::clone(&service),
+                    stopping.clone(),
+                );
+                connections.spawn(async move {
+                    let _guest = guest;
+                    served.await;
+                });
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 sleep(ACCEPT_PAUSE).await;
@@ -252,13 +270,14 @@ async fn accept_all<D: Door, S: Service>(
 
 async fn serve<S: Service, T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     greeting: impl Future<Output = io::Result<(Option<Identity>, T)>>,
+    peer: Option<IpAddr>,
     service: Arc<impl Fn(Identity) -> S>,
     stopping: watch::Receiver<bool>,
 ) {
     match greeting.await {
         Ok((identity, stream)) => {
             let service = identity.map(|identity| service(identity));
-            connection::serve(stream, service, stopping).await;
+            connection::serve(stream, peer.map(Peer), service, stopping).await;
         }
         Err(error) => tracing::debug!(%error, "a client did not finish its greeting"),
     }

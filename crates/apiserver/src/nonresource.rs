@@ -1,4 +1,4 @@
-//! What is served besides objects: health, version, discovery and OpenAPI.
+//! What is served besides objects: health, metrics, version, discovery and OpenAPI.
 
 use http::request::Parts;
 use http::{Method, Response};
@@ -8,7 +8,7 @@ use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::query::{Allowed, Query};
 use crate::server::Server;
-use crate::{backup, discovery, openapi};
+use crate::{backup, discovery, health, metrics, openapi};
 
 /// The version of Kubernetes whose protocol is spoken; clients compare it with their own.
 const KUBERNETES: (&str, &str) = ("1", "36");
@@ -20,11 +20,18 @@ const PATHS: &[&str] = &[
     "/backup",
     "/healthz",
     "/livez",
+    "/metrics",
     "/openapi/v2",
     "/openapi/v3",
     "/readyz",
     "/version",
 ];
+
+/// The path as it is counted: clients ask for any.
+pub(crate) fn known(path: &str) -> &'static str {
+    let path = path.trim_end_matches('/');
+    PATHS.iter().find(|known| **known == path).unwrap_or(&"")
+}
 
 pub(crate) fn answer(server: &Server, head: &Parts) -> Result<Response<Body>, Failure> {
     if head.method != Method::GET {
@@ -36,32 +43,18 @@ pub(crate) fn answer(server: &Server, head: &Parts) -> Result<Response<Body>, Fa
         Query::parse(text, Allowed::Document)?;
         return server.documents().answer(path, text, &head.headers);
     }
+    if let Some(check) = health::Asked::of(path) {
+        return check.answer(server, text);
+    }
     let query = Query::parse(text, Allowed::Other)?;
     let json = |document: Value| Ok(body::json(200, body::text(&document, query.pretty)));
     match path {
         "" => json(json!({"paths": PATHS})),
         "/backup" => backup::answer(server),
-        "/healthz" | "/livez" => Ok(healthy()),
-        "/readyz" => ready(server),
+        metrics::PATH => Ok(server.metrics().answer(server)),
         "/version" => json(version()),
         path => discovery::answer(&server.registry(), path, query.pretty, &head.headers)
             .unwrap_or_else(|| Err(Failure::no_such_path())),
-    }
-}
-
-fn healthy() -> Response<Body> {
-    body::typed(200, "text/plain; charset=utf-8", "ok")
-}
-
-/// Ready as long as storage takes writes.
-fn ready(server: &Server) -> Result<Response<Body>, Failure> {
-    match server.state().broken {
-        None => Ok(healthy()),
-        Some(_) => Err(Failure::new(
-            503,
-            "ServiceUnavailable",
-            "storage takes no more writes",
-        )),
     }
 }
 

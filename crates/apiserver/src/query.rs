@@ -21,6 +21,8 @@ const FIELD_MANAGER_CHARS_MAX: usize = 128;
 const ANY: &[&str] = &["pretty", "timeout"];
 /// The version of a document that is remembered.
 const DOCUMENT: &[&str] = &["hash"];
+/// How much is told of health, and what is left out.
+const HEALTH: &[&str] = &["exclude", "verbose"];
 const GET: &[&str] = &["resourceVersion", "includeObject"];
 const LIST: &[&str] = &[
     "allowWatchBookmarks",
@@ -84,6 +86,10 @@ pub struct Query {
     pub(crate) fate: Fate,
     /// How much of an object a row of a table carries.
     pub include_object: Option<IncludeObject>,
+    /// Whether each check of health is told of.
+    pub(crate) verbose: bool,
+    /// Checks of health that are not asked.
+    pub(crate) excluded: Vec<String>,
 }
 
 /// How `resourceVersion` of a list is meant.
@@ -172,6 +178,7 @@ pub(crate) enum Allowed {
     Delete,
     DeleteMany,
     Document,
+    Health,
     Other,
 }
 
@@ -189,7 +196,7 @@ impl Query {
                 let message = format!("query parameter {name:?} is not honoured for this request");
                 return Err(Failure::bad_request(message));
             }
-            if !seen.insert(name.clone()) {
+            if !seen.insert(name.clone()) && name != "exclude" {
                 let message = format!("query parameter {name:?} is given twice");
                 return Err(Failure::bad_request(message));
             }
@@ -230,6 +237,8 @@ impl Query {
             "gracePeriodSeconds" => drop(whole::<i64>(value)?),
             // The document itself compares it.
             "timeout" | "hash" => {}
+            "verbose" => self.verbose = true,
+            "exclude" => self.excluded.push(value.to_owned()),
             other => unreachable!("{other} is in no list of allowed parameters"),
         }
         Ok(())
@@ -309,6 +318,7 @@ impl Allowed {
             Self::Delete => &[ANY, DELETE],
             Self::DeleteMany => &[ANY, CHOICE, DELETE],
             Self::Document => &[ANY, DOCUMENT],
+            Self::Health => &[ANY, HEALTH],
             Self::Other => &[ANY],
         };
         lists.iter().copied().flatten().copied()
@@ -422,7 +432,11 @@ mod tests {
     #[test]
     fn every_allowed_parameter_means_something_or_is_known_to_mean_nothing() {
         let nothing = ["gracePeriodSeconds", "hash", "timeout"];
-        for name in [ANY, DOCUMENT, GET, LIST, CHOICE, WRITE, PATCH, DELETE].concat() {
+        for name in [
+            ANY, DOCUMENT, HEALTH, GET, LIST, CHOICE, WRITE, PATCH, DELETE,
+        ]
+        .concat()
+        {
             let values = ["true", "5", "All", "Exact", "Strict", "Orphan", "Object"];
             let mut taken = values.into_iter().filter_map(|value| {
                 let mut query = Query::default();

@@ -4,16 +4,20 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures::FutureExt;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, header};
 use kube::Client;
 
 use crate::access::{self, Identity, impersonation};
 use crate::body::{self, Body};
 use crate::failure::Failure;
+use crate::passage::Passage;
 use crate::request::{Request, Verb};
 use crate::server::Server;
 use crate::{list, nonresource, read, watch, write};
@@ -61,8 +65,16 @@ impl Server {
         if is_head {
             *request.method_mut() = Method::GET;
         }
-        let answered = self.answer(identity, request).await;
-        let response = answered.unwrap_or_else(|failure| refusal(&failure));
+        let (head, body) = request.into_parts();
+        let mut passage = Passage::begin(self, identity, &head).await;
+        let answered = self.answer(identity, &head, body, &mut passage);
+        let response = match AssertUnwindSafe(answered).catch_unwind().await {
+            Ok(answered) => {
+                let response = answered.unwrap_or_else(|failure| refusal(&failure));
+                passage.end(response).await
+            }
+            Err(panic) => passage.panicked(panic).await,
+        };
         match is_head {
             true => body::without(response),
             false => response,
@@ -72,25 +84,32 @@ impl Server {
     async fn answer<B>(
         &self,
         identity: &Identity,
-        request: http::Request<B>,
+        head: &Parts,
+        body: B,
+        passage: &mut Passage<'_>,
     ) -> Result<Response<Body>, Failure>
     where
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (head, body) = request.into_parts();
         let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
         let identity = &*impersonation::acting(self, identity, &head.headers)?;
+        passage.acts_as(identity);
         let request = match Request::parse(&self.registry(), &head.method, path, query) {
             Ok(Some(request)) => request,
             // Who may not ask is not told what there would be to ask for.
             other => {
+                passage.path(nonresource::known(path));
                 access::check_path(self, identity, &head.method, path)?;
                 other?;
-                return nonresource::answer(self, &head);
+                let _seat = passage.seat(identity, None).await?;
+                return nonresource::answer(self, head);
             }
         };
-        let done = self.done(identity, &request, &head.headers, body).await;
+        passage.resource(&request);
+        let done = self
+            .done(identity, &request, (&head.headers, body), passage)
+            .await;
         let Some(warning) = &request.served().warning else {
             return done;
         };
@@ -104,20 +123,26 @@ impl Server {
         &self,
         identity: &Identity,
         request: &Request,
-        headers: &HeaderMap,
-        body: B,
+        (headers, body): (&HeaderMap, B),
+        passage: &mut Passage<'_>,
     ) -> Result<Response<Body>, Failure>
     where
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let author = access::check(self, identity, request)?;
+        // Before its turn: who sends slowly keeps no seat meanwhile.
+        let body = match request.verb {
+            Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
+            _ => body::read(body).await?,
+        };
+        passage.read(&body);
+        let _seat = passage.seat(identity, Some(request)).await?;
         match request.verb {
             Verb::Get => read::get(self, author, request, headers).await,
             Verb::List => list::list(self, request, headers).await,
             Verb::Watch => watch::watch(self, author, request, headers).await,
             Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
-                let body = body::read(body).await?;
                 write::write(self, author, request, headers, body).await
             }
         }

@@ -10,11 +10,14 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::audit::Audit;
 use crate::engine::{Clock, Engine, Outcome};
 use crate::failure::Failure;
+use crate::fairness::Fairness;
 use crate::history::{HISTORY_EVENTS_DEFAULT, History};
 use crate::ids::Ids;
 use crate::index::{Objects, Ready};
+use crate::metrics::Metrics;
 use crate::object::{Key, Object};
 use crate::openapi::Documents;
 use crate::registry::Registry;
@@ -38,6 +41,10 @@ struct Handle {
     sealer: Option<Sealer>,
     /// Whoever takes a backup holds its one permit.
     backups: Arc<Semaphore>,
+    /// Where requests are recorded, if they are.
+    audit: Option<Audit>,
+    metrics: Metrics,
+    fairness: Fairness,
     /// What describes a registry.
     documents: Mutex<Option<(Arc<Registry>, Arc<Documents>)>>,
 }
@@ -58,6 +65,7 @@ pub struct Builder {
     history: usize,
     kubernetes: Option<String>,
     sealer: Option<Sealer>,
+    audit: Option<Audit>,
 }
 
 impl Server {
@@ -88,6 +96,7 @@ impl Server {
             history: HISTORY_EVENTS_DEFAULT,
             kubernetes: None,
             sealer: None,
+            audit: None,
         }
     }
 
@@ -154,6 +163,21 @@ impl Server {
     /// Has a permit while no backup is taken.
     pub(crate) fn backups(&self) -> &Arc<Semaphore> {
         &self.0.backups
+    }
+
+    /// Where requests are recorded, if they are.
+    pub(crate) fn audit(&self) -> Option<&Audit> {
+        self.0.audit.as_ref()
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// Who is served next.
+    pub(crate) fn fairness(&self) -> &Fairness {
+        &self.0.fairness
     }
 
     /// Stores every Secret anew, so that the key which seals now has sealed it. What it was before stays sealed by the
@@ -238,6 +262,13 @@ impl Builder {
         self
     }
 
+    /// Records requests there; nowhere unless given.
+    #[must_use]
+    pub fn audit(mut self, audit: Audit) -> Self {
+        self.audit = Some(audit);
+        self
+    }
+
     /// Loads what is stored and starts to serve it.
     ///
     /// # Errors
@@ -264,11 +295,16 @@ impl Builder {
         let history = History::restored(loaded, &objects, self.history);
         let state = State::new(revision, objects, history);
         let engine = Engine::new(registry, (self.clock, self.ids), state, storage);
+        let metrics = Metrics::new(self.audit.as_ref());
+        let fairness = Fairness::new(&metrics.flows);
         let handle = Handle {
             engine,
             certificate: self.kubernetes,
             sealer: self.sealer,
             backups: Arc::new(Semaphore::new(1)),
+            audit: self.audit,
+            metrics,
+            fairness,
             documents: Mutex::default(),
         };
         let server = Server(Arc::new(handle));

@@ -14,6 +14,7 @@ use futures::stream::{Stream, unfold};
 use http::{HeaderMap, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -74,6 +75,8 @@ struct Watch {
     /// The right to it, if that can be taken away.
     standing: Option<Standing>,
     ended: bool,
+    /// How many changes were sent to clients.
+    sent: Counter,
 }
 
 pub(crate) async fn watch(
@@ -107,6 +110,7 @@ pub(crate) async fn watch(
         ends_at: now + lasts,
         standing: Standing::of(server, author, request)?,
         ended: false,
+        sent: server.metrics().watch_events(request),
     };
     watch.waiting = watch.served(waiting).await?;
     Ok(streamed(watch.lines()))
@@ -255,6 +259,7 @@ impl Watch {
         let first = !std::mem::replace(&mut self.begun, true);
         match line {
             Line::Seen((change, object)) => {
+                self.sent.inc();
                 let object = self.render.event(object, first);
                 let mut text = Vec::with_capacity(object.len() + 40);
                 text.extend_from_slice(

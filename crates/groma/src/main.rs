@@ -3,6 +3,7 @@
 //! It composes what the crates offer and has no logic of its own.
 
 mod agent;
+mod audit;
 mod backup;
 mod enrol;
 mod laboratory;
@@ -42,6 +43,9 @@ enum Command {
     /// Let hosts join, and declare them dead
     #[command(subcommand)]
     Host(enrol::Command),
+    /// Judge the audit log of a server
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -63,7 +67,11 @@ fn main() -> ExitCode {
     let groma = Groma::parse();
     let quiet = matches!(
         groma.command,
-        Command::Client(_) | Command::Host(_) | Command::Backup(_) | Command::Restore(_)
+        Command::Client(_)
+            | Command::Host(_)
+            | Command::Audit(_)
+            | Command::Backup(_)
+            | Command::Restore(_)
     );
     let filter = EnvFilter::try_from_env("GROMA_LOG")
         .unwrap_or_else(|_| EnvFilter::new(if quiet { "off" } else { "info" }));
@@ -85,6 +93,9 @@ fn run(groma: Groma) -> anyhow::Result<ExitCode> {
         cli::completions(shell, &mut Groma::command());
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::Audit(command) = groma.command {
+        return audit::run(&command);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -101,7 +112,7 @@ fn run(groma: Groma) -> anyhow::Result<ExitCode> {
                 .await
                 .map(|()| ExitCode::SUCCESS),
             Command::Client(command) => cli::run(command, &groma.access).await,
-            Command::Completions { .. } => Ok(ExitCode::SUCCESS),
+            Command::Audit(_) | Command::Completions { .. } => Ok(ExitCode::SUCCESS),
         }
     })
 }
@@ -119,5 +130,15 @@ async fn shutdown() {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_can_be_read() {
+        Groma::command().debug_assert();
     }
 }

@@ -32,6 +32,11 @@ pub fn address(state: &Path) -> PathBuf {
     state.join("address")
 }
 
+/// Who asked the server for what.
+pub fn audit(state: &Path) -> PathBuf {
+    state.join("audit").join("audit.log")
+}
+
 /// Held by the process that uses the folder.
 pub fn lock(state: &Path) -> PathBuf {
     state.join("lock")

@@ -21,14 +21,14 @@ use runtime::{Clock, Runtime};
 
 use self::keys::Keys;
 use crate::lock::Lock;
-use crate::places;
+use crate::{audit, places};
 
 /// Options of `groma serve`.
 #[derive(Debug, Args)]
 pub struct Options {
     /// Run the controllers on the Kubernetes cluster of these credentials, instead of a server of our own. Several may run:
     /// one leads, the others stand by
-    #[arg(long, conflicts_with_all = ["listen", "names", "kubernetes_kinds"])]
+    #[arg(long, conflicts_with_all = ["listen", "names", "kubernetes_kinds", "audit_policy", "audit_log"])]
     kubeconfig: Option<PathBuf>,
     /// Folder for everything that is kept
     #[arg(long, default_value = cli::SERVER_STATE, env = "GROMA_STATE")]
@@ -49,6 +49,8 @@ pub struct Options {
     /// A command that prints these keys instead, as a key manager's
     #[arg(long, value_name = "COMMAND", conflicts_with = "secret_keys")]
     secret_keys_command: Option<String>,
+    #[command(flatten)]
+    audit: audit::Recording,
     /// Blocks to run
     #[arg(long, value_delimiter = ',', default_value = "tcso,mco,wdm,tcm")]
     blocks: Vec<Block>,
@@ -105,8 +107,9 @@ fn open(options: &Options, sealer: &Sealer) -> anyhow::Result<Server> {
     let path = places::store(state);
     let storage =
         Redb::open(&path).with_context(|| format!("cannot open the store {}", path.display()))?;
-    let mut server = Server::builder().crds(api::crds());
-    server = server.storage(storage).sealer(sealer.clone());
+    let audit = options.audit.open(state)?;
+    let mut server = Server::builder().crds(api::crds()).storage(storage);
+    server = server.sealer(sealer.clone()).audit(audit);
     if options.kubernetes_kinds {
         let authority = Authority::open(&places::authority(state), Timestamp::now())?;
         server = server.kubernetes_kinds(authority.certificate());
@@ -206,6 +209,7 @@ mod tests {
             kubernetes_kinds: false,
             secret_keys: None,
             secret_keys_command: None,
+            audit: audit::Recording::default(),
             blocks: Vec::new(),
         };
         let expected = ["groma.example"].iter().chain(names_expected);

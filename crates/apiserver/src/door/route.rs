@@ -63,6 +63,17 @@ impl<'a> Route<'a> {
     }
 }
 
+impl Route<'_> {
+    /// The subresource that the path names.
+    pub(super) fn part(&self) -> &'static str {
+        match self {
+            Self::Door { .. } => "door",
+            Self::Proxy { .. } => "proxy",
+            Self::Instance { verb, .. } => verb.name(),
+        }
+    }
+}
+
 impl Verb {
     fn of(text: &str) -> Option<Self> {
         match text {

@@ -226,7 +226,7 @@ async fn a_storage_that_fails_ends_writing_and_not_reading() {
     );
     assert_eq!(
         call(server.clone(), "GET", "/readyz", Value::Null).await.0,
-        503
+        500
     );
     assert_eq!(call(server, "GET", "/livez", Value::Null).await.0, 200);
 }

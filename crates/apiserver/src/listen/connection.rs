@@ -1,7 +1,10 @@
-//! One connection: HTTP/1.1 or HTTP/2 as the client speaks, limits on heads, keep-alive, and an orderly end.
+//! One connection: HTTP/1.1 or HTTP/2 as the client speaks, limits on heads, keep-alive, and an orderly end. A client that
+//! asks for nothing, or again and again without showing who it is, is left.
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,16 +16,22 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
 
 use crate::failure::Failure;
+use crate::passage::Peer;
 
 /// Bytes of one request's head; longer ones are answered 431.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Requests under way on one HTTP/2 connection: an informer needs one watch per kind.
 pub const STREAMS_MAX: u32 = 1_000;
-/// How long a client may take to send one request's head.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+/// Header fields of one request; more are answered 431.
+pub const HEADERS_MAX: usize = 100;
+/// Requests of one connection that are answered 401 before it is closed.
+pub const UNKNOWN_REQUESTS_MAX: usize = 16;
+/// How long a client may take to send one request's head, and to ask for anything at all.
+pub(super) const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a silent HTTP/2 connection is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long it may take to answer that.
@@ -60,10 +69,20 @@ where
 /// Serves until the client goes, or until told to stop and the answers under way are finished.
 pub(super) async fn serve<S: Service>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Option<Peer>,
     service: Option<S>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let service = service_fn(move |request| answer(service.clone(), request));
+    let seen = Arc::new(Seen::default());
+    let seen_here = seen.clone();
+    let is_known = service.is_some();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        seen_here.note(is_known);
+        answer(service.clone(), request)
+    });
     let builder = builder();
     let mut connection =
         pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
@@ -73,9 +92,39 @@ pub(super) async fn serve<S: Service>(
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = seen.enough.notified() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        () = seen.nothing() => return,
     };
     if let Err(error) = served {
         tracing::debug!(error, "a connection ended early");
+    }
+}
+
+/// What a client has asked for so far.
+#[derive(Default)]
+struct Seen {
+    requests: AtomicUsize,
+    /// Told when a client that nobody knows has asked often enough.
+    enough: Notify,
+}
+
+impl Seen {
+    fn note(&self, is_known: bool) {
+        let before = self.requests.fetch_add(1, Ordering::Relaxed);
+        if !is_known && before + 1 >= UNKNOWN_REQUESTS_MAX {
+            self.enough.notify_one();
+        }
+    }
+
+    /// Returns once a client has taken too long to ask for anything.
+    async fn nothing(&self) {
+        sleep(HEAD_PATIENCE).await;
+        if self.requests.load(Ordering::Relaxed) > 0 {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -88,18 +137,24 @@ async fn answer<S: Service>(
     service: Option<S>,
     request: Request<Incoming>,
 ) -> Result<Response<Either<S::Answered, Full<Bytes>>>, Infallible> {
+    if request.headers().len() > HEADERS_MAX {
+        let why = "too many header fields";
+        let failure = Failure::new(431, "RequestHeaderFieldsTooLarge", why);
+        return Ok(refused(&failure).map(Either::Right));
+    }
     let Some(mut service) = service else {
-        return Ok(unauthorized().map(Either::Right));
+        // What a client without any proof of who it is gets for everything.
+        let failure = Failure::new(401, "Unauthorized", "Unauthorized");
+        return Ok(refused(&failure).map(Either::Right));
     };
     std::future::poll_fn(|context| service.poll_ready(context)).await?;
     Ok(service.call(request).await?.map(Either::Left))
 }
 
-/// What a client without any proof of who it is gets for everything.
-fn unauthorized() -> Response<Full<Bytes>> {
-    let failure = Failure::new(401, "Unauthorized", "Unauthorized");
+fn refused(failure: &Failure) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(failure.status().to_string()));
-    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    *response.status_mut() =
+        StatusCode::from_u16(failure.code).expect("only known codes are answered");
     let json = header::HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response

@@ -13,7 +13,7 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tower::service_fn;
 
-use super::connection::HEAD_BYTES_MAX;
+use super::connection::{HEAD_BYTES_MAX, HEAD_PATIENCE, HEADERS_MAX, UNKNOWN_REQUESTS_MAX};
 use super::*;
 use crate::tls::{Authority, Credentials, client_config};
 
@@ -211,6 +211,78 @@ async fn a_head_is_limited() {
         ask(HEAD_BYTES_MAX + 1).await,
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
     );
+}
+
+#[tokio::test]
+async fn the_fields_of_a_head_are_counted_in_both_protocols() {
+    let place = Place::new();
+    let door = place.tls().await;
+    let request = |uri: &str, fields: usize| {
+        let mut request = Request::get(uri).header("host", "localhost");
+        for n in 1..fields {
+            request = request.header(format!("x-{n}"), "y");
+        }
+        request.body(Empty::<Bytes>::new()).unwrap()
+    };
+    let (well, refused) = (StatusCode::OK, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    for (fields, expected) in [(HEADERS_MAX, well), (HEADERS_MAX + 1, refused)] {
+        let stream = place.dial(&door, Some(&place.client()), b"http/1.1").await;
+        let (status, _) = ask_http1(stream, request("/version", fields)).await;
+        assert_eq!(status, expected, "{fields}");
+        let stream = place.dial(&door, Some(&place.client()), b"h2").await;
+        let (mut client, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+        let connection = tokio::spawn(connection);
+        let answer = client.send_request(request("https://localhost/version", fields));
+        assert_eq!(answer.await.unwrap().status(), expected, "{fields}");
+        connection.abort();
+    }
+}
+
+#[tokio::test]
+async fn who_is_unknown_is_left_after_some_requests() {
+    let place = Place::new();
+    let door = place.tls().await;
+    let stream = place.dial(&door, None, b"http/1.1").await;
+    let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    for n in 0..UNKNOWN_REQUESTS_MAX {
+        client.ready().await.expect("not yet");
+        let (status, _) = text(client.send_request(get()).await.unwrap()).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{n}");
+    }
+    connection.await.unwrap().expect("an orderly end");
+    assert!(client.ready().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_nothing_or_too_slowly_is_left() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (stop, _) = watch::channel(false);
+    for sent in [
+        "",
+        "G",
+        "GET /version HTTP/1.1\r\nhost: a\r\nx: ",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let begun = tokio::time::Instant::now();
+        let (mut client, server) = tokio::io::duplex(1_000);
+        let service = mirror(Identity::admin("alice"));
+        let served = connection::serve(server, None, Some(service), stop.subscribe());
+        let asked = async {
+            client.write_all(sent.as_bytes()).await.unwrap();
+            let mut told = Vec::new();
+            // Closed, in an orderly way or not.
+            let _ = client.read_to_end(&mut told).await;
+        };
+        tokio::join!(served, asked);
+        assert_eq!(
+            begun.elapsed().as_secs(),
+            HEAD_PATIENCE.as_secs(),
+            "{sent:?}"
+        );
+    }
 }
 
 #[tokio::test]
