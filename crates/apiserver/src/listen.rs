@@ -32,6 +32,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::addresses::Addresses;
+use self::connection::Client;
 pub use self::connection::Service;
 use crate::access::Identity;
 use crate::passage::Peer;
@@ -276,8 +277,14 @@ async fn serve<S: Service, T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 ) {
     match greeting.await {
         Ok((identity, stream)) => {
+            let client = Client {
+                peer: peer.map(Peer),
+                is_known: identity
+                    .as_ref()
+                    .is_some_and(|it| *it != Identity::anonymous()),
+            };
             let service = identity.map(|identity| service(identity));
-            connection::serve(stream, peer.map(Peer), service, stopping).await;
+            connection::serve(stream, client, service, stopping).await;
         }
         Err(error) => tracing::debug!(%error, "a client did not finish its greeting"),
     }

@@ -28,7 +28,7 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 pub const STREAMS_MAX: u32 = 1_000;
 /// Header fields of one request; more are answered 431.
 pub const HEADERS_MAX: usize = 100;
-/// Requests of one connection that are answered 401 before it is closed.
+/// Requests that somebody unknown makes on one connection before it is closed.
 pub const UNKNOWN_REQUESTS_MAX: usize = 16;
 /// How long a client may take to send one request's head, and to ask for anything at all.
 pub(super) const HEAD_PATIENCE: Duration = Duration::from_secs(30);
@@ -66,16 +66,22 @@ where
     type Answered = B;
 }
 
+/// Who is on the other side of a connection.
+pub(super) struct Client {
+    pub(super) peer: Option<Peer>,
+    /// Whether it has shown who it is.
+    pub(super) is_known: bool,
+}
+
 /// Serves until the client goes, or until told to stop and the answers under way are finished.
 pub(super) async fn serve<S: Service>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: Option<Peer>,
+    Client { peer, is_known }: Client,
     service: Option<S>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let seen = Arc::new(Seen::default());
     let seen_here = seen.clone();
-    let is_known = service.is_some();
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);

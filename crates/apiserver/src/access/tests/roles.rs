@@ -187,7 +187,7 @@ async fn a_role_permits_what_its_rules_say() {
         (&bot, "GET", core("a/configmaps"), 200),
         (&far, "GET", core("a/configmaps"), 200),
         (&other, "GET", core("a/configmaps"), 403),
-        (&other, "GET", path("/metrics"), 404),
+        (&other, "GET", path("/metrics"), 200),
         (&other, "GET", path("/logs/x"), 404),
         (&other, "GET", path("/log"), 403),
         (&other, "POST", path("/metrics"), 403),
