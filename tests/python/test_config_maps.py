@@ -129,7 +129,7 @@ class ConfigMaps(Place):
         self.assertEqual(seen(label_selector="tier"), [changes[0], changes[2]])
         self.assertEqual(seen(name="a"), [changes[1]])
 
-    def test_that_is_watched_from_before_the_restart_is_told_to_list_again(self):
+    def test_that_is_watched_from_long_ago_is_told_to_list_again(self):
         watch = self.maps.watch(
             namespace=self.namespace, resource_version=1, timeout=LIMIT_SECONDS
         )

@@ -8,12 +8,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use apiserver::Server;
 use apiserver::door::Doors;
 use apiserver::listen::{self, Listening};
 use apiserver::store::redb::Redb;
 use apiserver::store::sealed::Sealer;
 use apiserver::tls::Authority;
+use apiserver::{HISTORY_EVENTS_DEFAULT, Server};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use kube::Client;
@@ -42,6 +42,9 @@ pub struct Options {
     /// Also serve kinds of Kubernetes that nothing here runs (Pod, Node, Service, Deployment, …) for clients that expect them
     #[arg(long)]
     kubernetes_kinds: bool,
+    /// How many changes are kept: watches go on from before them, and a backup leads back to them
+    #[arg(long, value_name = "CHANGES", default_value_t = HISTORY_EVENTS_DEFAULT)]
+    history: usize,
     /// Keys that seal Secrets in the store: in each line a name and 32 bytes in base64, of which the first seals. Read again
     /// on SIGHUP. Without it a key is made in the state folder
     #[arg(long, value_name = "FILE")]
@@ -109,7 +112,10 @@ fn open(options: &Options, sealer: &Sealer) -> anyhow::Result<Server> {
         Redb::open(&path).with_context(|| format!("cannot open the store {}", path.display()))?;
     let audit = options.audit.open(state)?;
     let mut server = Server::builder().crds(api::crds()).storage(storage);
-    server = server.sealer(sealer.clone()).audit(audit);
+    server = server
+        .sealer(sealer.clone())
+        .audit(audit)
+        .history(options.history);
     if options.kubernetes_kinds {
         let authority = Authority::open(&places::authority(state), Timestamp::now())?;
         server = server.kubernetes_kinds(authority.certificate());
@@ -207,6 +213,7 @@ mod tests {
             listen,
             names: vec!["groma.example".to_owned()],
             kubernetes_kinds: false,
+            history: HISTORY_EVENTS_DEFAULT,
             secret_keys: None,
             secret_keys_command: None,
             audit: audit::Recording::default(),
