@@ -101,7 +101,7 @@ async fn pair() -> Option<Pair> {
         ),
         (
             local("rolebindings"),
-            binding("gone-too", "ClusterRole/gone", &[("User", "lost")]),
+            binding("gone-too", "ClusterRole/gone", &[("User", "lost-too")]),
         ),
         (
             cluster("clusterrolebindings"),
