@@ -64,6 +64,20 @@ pub trait Storage: Send + Sync + 'static {
     }
 }
 
+impl Storage for Box<dyn Storage> {
+    fn load(&self) -> Result<Loaded, Error> {
+        (**self).load()
+    }
+
+    fn commit(&self, batch: Batch, done: Done) {
+        (**self).commit(batch, done);
+    }
+
+    fn limits(&self) -> Limits {
+        (**self).limits()
+    }
+}
+
 /// What one batch may hold; a write that alone has more bytes cannot be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -7,6 +7,7 @@
 //! A transaction that was not answered is asked again. If it was done the first time, the head says so, by who wrote it.
 //! While no member answers, writes wait.
 
+mod election;
 mod gateway;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::{sleep, timeout};
 
+pub use self::election::Leading;
 pub use self::gateway::Members;
 use self::gateway::{Failed, Gateway, Pair, base64};
 use crate::store::committer::Committer;
@@ -44,7 +46,7 @@ const COMPACT_EVERY: u64 = 1_000;
 pub struct Etcd {
     committer: Committer,
     place: Arc<Place>,
-    background: Background,
+    background: Arc<Background>,
 }
 
 /// Drives the connections, for whoever asks and wherever he may wait.
@@ -113,7 +115,7 @@ impl Etcd {
             prefix: prefix.to_owned(),
             closing: AtomicBool::new(false),
         });
-        let background = Background::start().map_err(Error::new)?;
+        let background = Arc::new(Background::start().map_err(Error::new)?);
         let handle = background.handle().clone();
         let mut writer = Writer::new(place.clone(), handle).map_err(Error::new)?;
         Ok(Self {
@@ -121,6 +123,20 @@ impl Etcd {
             place,
             background,
         })
+    }
+}
+
+impl Etcd {
+    /// Waits until no other server writes, and keeps others waiting until the handle is dropped.
+    ///
+    /// # Errors
+    /// When etcd refuses.
+    pub async fn lead(&self) -> Result<Leading, Error> {
+        let (place, background) = (self.place.clone(), self.background.clone());
+        let handle = background.handle().clone();
+        let leading = handle.spawn(election::lead(place, background));
+        let leading = leading.await.map_err(Error::new)?;
+        leading.map_err(Error::new)
     }
 }
 

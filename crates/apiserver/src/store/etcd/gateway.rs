@@ -220,6 +220,15 @@ impl Gateway {
         Ok(Watch { body, unread })
     }
 
+    /// Asks for whatever else etcd does.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        asked: &Value,
+    ) -> Result<T, Failed> {
+        read(self.ask(path, asked).await?)
+    }
+
     /// Asks until a member answers, each once.
     async fn ask(&self, path: &str, asked: &Value) -> Result<Bytes, Failed> {
         let response = self.send(path, asked).await?;
