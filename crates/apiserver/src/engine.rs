@@ -20,7 +20,7 @@ use crate::definition;
 use crate::failure::Failure;
 use crate::history::{Change, Event};
 use crate::ids::Ids;
-use crate::object::{Key, Object};
+use crate::object::{Key, Object, json_bytes};
 use crate::registry::Registry;
 use crate::server;
 use crate::state::{State, Visible};
@@ -309,7 +309,15 @@ fn take(
     if state.broken.is_some() {
         return Err(storage_failed());
     }
+    let most = state.document_bytes_max();
     let object = match (outcome, latest) {
+        (Outcome::Set(value), _) if most < usize::MAX && json_bytes(&value) > most => {
+            return Err(Failure::new(
+                413,
+                "RequestEntityTooLarge",
+                format!("Request entity too large: limit is {most}"),
+            ));
+        }
         (Outcome::Set(value), _) => state.set(key, value),
         (Outcome::Remove(value), Some(_)) => state.remove(key, value),
         (Outcome::Keep, Some(latest)) => latest,

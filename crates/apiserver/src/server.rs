@@ -293,7 +293,7 @@ impl Builder {
         let objects = shelve(&registry, mem::take(&mut loaded.entries))?;
         let revision = loaded.revision;
         let history = History::restored(loaded, &objects, self.history);
-        let state = State::new(revision, objects, history);
+        let state = State::new(revision, objects, history, storage.limits());
         let engine = Engine::new(registry, (self.clock, self.ids), state, storage);
         let metrics = Metrics::new(self.audit.as_ref());
         let fairness = Fairness::new(&metrics.flows);

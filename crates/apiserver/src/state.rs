@@ -4,10 +4,11 @@
 //! *visible* (reads and watches show it). A write becomes visible only once it is durable, and in revision order.
 //! Everything here is synchronous and runs under one lock; nothing waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::channel::oneshot;
 use serde_json::Value;
 
@@ -21,7 +22,7 @@ use crate::index::Objects;
 use crate::object::{Key, Object};
 use crate::resource::Home;
 use crate::selection::Selection;
-use crate::store::{self, BATCHES_MAX, Batch, Write};
+use crate::store::{self, BATCHES_MAX, Batch, Limits, Write};
 
 /// Resolves once a revision is durable and visible.
 pub(crate) type Visible = oneshot::Receiver<Result<(), store::Error>>;
@@ -38,7 +39,9 @@ pub(crate) struct State {
     /// Decided and not yet visible, by revision.
     in_flight: BTreeMap<u64, Arc<Event>>,
     /// Decided and not yet submitted to storage.
-    outbox: Vec<Write>,
+    outbox: VecDeque<Write>,
+    /// What storage takes at once.
+    limits: Limits,
     /// The revision of the last submitted batch.
     submitted: u64,
     /// Whether somebody is submitting just now.
@@ -60,14 +63,15 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(revision: u64, objects: Objects, history: History) -> Self {
+    pub(crate) fn new(revision: u64, objects: Objects, history: History, limits: Limits) -> Self {
         Self {
             decided: revision,
             visible: revision,
             objects,
             pending: BTreeMap::new(),
             in_flight: BTreeMap::new(),
-            outbox: Vec::new(),
+            outbox: VecDeque::new(),
+            limits,
             submitted: revision,
             submitting: false,
             unanswered: 0,
@@ -162,7 +166,7 @@ impl State {
         self.pending
             .insert(event.new.key.clone(), (event.revision, after));
         self.in_flight.insert(event.revision, Arc::new(event));
-        self.outbox.push(write);
+        self.outbox.push_back(write);
     }
 
     /// Resolves when everything decided up to `revision` is visible; `None` if it is so already.
@@ -186,12 +190,40 @@ impl State {
             return None;
         }
         self.unanswered += 1;
+        let writes = self.take_writes();
+        let revision = writes.last().map_or(self.decided, |write| write.revision);
         Some(Batch {
-            after: mem::replace(&mut self.submitted, self.decided),
-            revision: self.decided,
-            writes: mem::take(&mut self.outbox),
+            after: mem::replace(&mut self.submitted, revision),
+            revision,
+            writes,
             forget: self.history.forgotten(),
         })
+    }
+
+    /// As many decided writes as storage takes at once, and at least one.
+    fn take_writes(&mut self) -> Vec<Write> {
+        let Limits {
+            writes,
+            bytes,
+            each_key_once,
+        } = self.limits;
+        let (mut taken, mut keys, mut left) = (Vec::new(), BTreeSet::new(), bytes);
+        while let Some(write) = self.outbox.front() {
+            let length = write.value.as_ref().map_or(0, Bytes::len);
+            let is_new = !each_key_once || keys.insert(write.key.clone());
+            let fits = is_new && taken.len() < writes && length <= left;
+            if !fits && !taken.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(length);
+            taken.extend(self.outbox.pop_front());
+        }
+        taken
+    }
+
+    /// Longest document that storage takes.
+    pub(crate) fn document_bytes_max(&self) -> usize {
+        self.limits.bytes
     }
 
     /// Storage has decided about a batch.

@@ -6,12 +6,14 @@
 //! `memory` keeps nothing (tests, laws, demos without a disk); other implementations live beside it.
 
 pub mod backup;
+mod committer;
+pub mod etcd;
 pub mod memory;
 pub mod redb;
 pub mod sealed;
 
-#[cfg(test)]
-pub(crate) mod contract;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,6 +57,46 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Makes `batch` durable and then calls `done`.
     fn commit(&self, batch: Batch, done: Done);
+
+    /// What one batch may hold.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+}
+
+impl Storage for Box<dyn Storage> {
+    fn load(&self) -> Result<Loaded, Error> {
+        (**self).load()
+    }
+
+    fn commit(&self, batch: Batch, done: Done) {
+        (**self).commit(batch, done);
+    }
+
+    fn limits(&self) -> Limits {
+        (**self).limits()
+    }
+}
+
+/// What one batch may hold; a write that alone has more bytes cannot be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most writes.
+    pub writes: usize,
+    /// Most bytes of all values.
+    pub bytes: usize,
+    /// Whether a key may occur only once.
+    pub each_key_once: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            writes: usize::MAX,
+            bytes: usize::MAX,
+            each_key_once: false,
+        }
+    }
 }
 
 /// What a server starts from.

@@ -2,6 +2,7 @@
 //! Kubernetes cluster.
 
 mod cluster;
+mod etcd;
 mod keys;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,6 +11,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use apiserver::door::Doors;
 use apiserver::listen::{self, Listening};
+use apiserver::store::Storage;
+use apiserver::store::etcd::Leading;
 use apiserver::store::redb::Redb;
 use apiserver::store::sealed::Sealer;
 use apiserver::tls::Authority;
@@ -45,6 +48,8 @@ pub struct Options {
     /// How many changes are kept: watches go on from before them, and a backup leads back to them
     #[arg(long, value_name = "CHANGES", default_value_t = HISTORY_EVENTS_DEFAULT)]
     history: usize,
+    #[command(flatten)]
+    etcd: etcd::Place,
     /// Keys that seal Secrets in the store: in each line a name and 32 bytes in base64, of which the first seals. Read again
     /// on SIGHUP. Without it a key is made in the state folder
     #[arg(long, value_name = "FILE")]
@@ -79,9 +84,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let state = &options.state;
     let _lock = Lock::take(&places::lock(state))?;
-    let keys = keys(&options);
+    let keys = keys(&options)?;
     let sealer = keys.sealer().await?;
-    let server = open(&options, &sealer)?;
+    let (storage, leading) = tokio::select! {
+        place = place(&options) => place?,
+        () = crate::shutdown() => return Ok(()),
+    };
+    let server = open(&options, storage, &sealer)?;
     if sealer.is_stale() {
         keys::reseal(&server, &sealer).await;
     }
@@ -92,24 +101,47 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tokio::select! {
         () = controllers.run(crate::shutdown()) => {}
         () = keys.follow(&server, &sealer) => {}
+        () = lost(leading.as_ref()) => {
+            anyhow::bail!("another server may write from now on: this one has not reached etcd for too long");
+        }
     }
     Ok(())
 }
 
-/// Where the keys of Secrets come from.
-fn keys(options: &Options) -> Keys {
-    match (&options.secret_keys, &options.secret_keys_command) {
-        (Some(path), _) => Keys::File(path.clone()),
-        (None, Some(command)) => Keys::Command(command.clone()),
-        (None, None) => Keys::Own(places::secret_keys(&options.state)),
+/// Where objects are kept; in etcd once no other server serves from it.
+async fn place(options: &Options) -> anyhow::Result<(Box<dyn Storage>, Option<Leading>)> {
+    if options.etcd.is_given() {
+        let (etcd, leading) = options.etcd.open().await?;
+        return Ok((Box::new(etcd), Some(leading)));
+    }
+    let path = places::store(&options.state);
+    let file =
+        Redb::open(&path).with_context(|| format!("cannot open the store {}", path.display()))?;
+    Ok((Box::new(file), None))
+}
+
+/// Returns when another server may write.
+async fn lost(leading: Option<&Leading>) {
+    match leading {
+        Some(leading) => leading.lost().await,
+        None => std::future::pending().await,
     }
 }
 
-fn open(options: &Options, sealer: &Sealer) -> anyhow::Result<Server> {
+/// Where the keys of Secrets come from.
+fn keys(options: &Options) -> anyhow::Result<Keys> {
+    match (&options.secret_keys, &options.secret_keys_command) {
+        (Some(path), _) => Ok(Keys::File(path.clone())),
+        (None, Some(command)) => Ok(Keys::Command(command.clone())),
+        (None, None) if options.etcd.is_given() => anyhow::bail!(
+            "with --etcd-servers, --secret-keys or --secret-keys-command is required: every server needs the same keys"
+        ),
+        (None, None) => Ok(Keys::Own(places::secret_keys(&options.state))),
+    }
+}
+
+fn open(options: &Options, storage: Box<dyn Storage>, sealer: &Sealer) -> anyhow::Result<Server> {
     let state = &options.state;
-    let path = places::store(state);
-    let storage =
-        Redb::open(&path).with_context(|| format!("cannot open the store {}", path.display()))?;
     let audit = options.audit.open(state)?;
     let mut server = Server::builder().crds(api::crds()).storage(storage);
     server = server
@@ -214,6 +246,7 @@ mod tests {
             names: vec!["groma.example".to_owned()],
             kubernetes_kinds: false,
             history: HISTORY_EVENTS_DEFAULT,
+            etcd: etcd::Place::default(),
             secret_keys: None,
             secret_keys_command: None,
             audit: audit::Recording::default(),

@@ -106,7 +106,15 @@ pub fn api_server() -> Result<(PathBuf, PathBuf), Skip> {
     let version = KUBERNETES.dependency(KUBERNETES_MODULE)?.version;
     let (name, package) = ("kube-apiserver", API_SERVER_PACKAGE);
     let server = KUBERNETES.stamped(name, package, VERSION_VARIABLE, &version)?;
-    Ok((server, KUBERNETES.program("etcd", ETCD_PACKAGE)?))
+    Ok((server, etcd()?))
+}
+
+/// etcd.
+///
+/// # Errors
+/// Why it cannot be built.
+pub fn etcd() -> Result<PathBuf, Skip> {
+    KUBERNETES.program("etcd", ETCD_PACKAGE)
 }
 
 /// The program that writes bodies as Kubernetes' Go clients do.

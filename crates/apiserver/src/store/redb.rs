@@ -1,13 +1,13 @@
 //! Storage in one file on this machine's disk, by the redb library.
 //!
-//! One thread commits ([`committer`]). Whatever was submitted while the previous commit was syncing goes into the next
+//! One thread commits ([`committer`](super::committer)). Whatever was submitted while the previous commit was syncing goes into the next
 //! one, so that many writers share one sync (group commit). A batch is acknowledged after redb's two-phase commit
 //! returned: the file was synced once for the pages and once more for the root that names them.
 //! Beside the objects stands what each write has replaced ([`CHANGES`]), until the server lets the past go.
 //! Opening verifies the checksum of every page; a damaged file, or one of a newer version, is refused.
 //! There is no repair beyond what redb does after a crash, and no second copy.
 
-mod committer;
+mod transaction;
 
 #[cfg(test)]
 mod crash;
@@ -25,7 +25,7 @@ use bytes::Bytes;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
-use self::committer::Committer;
+use crate::store::committer::Committer;
 use crate::store::{Batch, Done, Error, Loaded, Storage, Undo};
 
 /// The layout of the tables below; a file with a higher number was written by a newer version.
@@ -105,8 +105,9 @@ impl Redb {
     /// Storage over a database that is open and understood.
     fn over(db: Database) -> Self {
         let db = Arc::new(db);
+        let written = db.clone();
         Self {
-            committer: Committer::start(Arc::clone(&db)),
+            committer: Committer::start(move |batches| transaction::commit(&written, batches)),
             db,
         }
     }

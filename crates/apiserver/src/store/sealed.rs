@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use crate::private_file::{self, PRIVATE};
-use crate::store::{Batch, Done, Error, Loaded, Storage};
+use crate::store::{Batch, Done, Error, Limits, Loaded, Storage};
 
 /// What the keys of Secrets begin with.
 pub(crate) const SECRETS: &str = "/secrets/";
@@ -260,6 +260,10 @@ impl Storage for Sealed {
             }
         }
         Ok(loaded)
+    }
+
+    fn limits(&self) -> Limits {
+        self.storage.limits()
     }
 
     fn commit(&self, mut batch: Batch, done: Done) {

@@ -181,18 +181,21 @@ pub fn watch_path(revision: u64) -> String {
 /// The event, if it is none of an object.
 pub fn version(event: &[u8]) -> Result<Version, String> {
     let parsed: Value = serde_json::from_slice(event).unwrap_or_default();
-    let (object, is_gone) = (&parsed["object"], parsed["type"] == "DELETED");
+    let change = parsed["type"].as_str().unwrap_or_default();
+    let version = version_of(change, &parsed["object"]);
+    version.ok_or_else(|| String::from_utf8_lossy(event).into_owned())
+}
+
+/// What a change of an object says; `None` if it is none of the clients'.
+pub fn version_of(change: &str, object: &Value) -> Option<Version> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let version = || {
-        Some(Version {
-            revision: revision(object)?,
-            key: text(&object["metadata"]["name"])?,
-            uid: text(&object["metadata"]["uid"])?,
-            value: match is_gone {
-                true => None,
-                false => Some(text(&object["data"]["value"])?),
-            },
-        })
-    };
-    version().ok_or_else(|| String::from_utf8_lossy(event).into_owned())
+    Some(Version {
+        revision: revision(object)?,
+        key: text(&object["metadata"]["name"])?,
+        uid: text(&object["metadata"]["uid"])?,
+        value: match change {
+            "DELETED" => None,
+            _ => Some(text(&object["data"]["value"])?),
+        },
+    })
 }

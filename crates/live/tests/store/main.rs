@@ -2,4 +2,5 @@
 //! lies is caught by the same judge.
 
 mod clients;
+mod etcd;
 mod kills;

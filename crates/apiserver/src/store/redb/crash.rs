@@ -14,7 +14,7 @@ use std::thread;
 use bytes::Bytes;
 use redb::{Builder, StorageBackend};
 
-use super::committer::commit;
+use super::transaction::commit;
 use super::{CACHE_BYTES, Redb, initialise};
 use crate::store::{Batch, Error, Loaded, Storage, Write};
 

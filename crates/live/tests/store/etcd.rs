@@ -1,0 +1,187 @@
+//! Storage in a real etcd of three members: it keeps the contract, and what clients are told stays right while members
+//! are ended, held and started again.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use apiserver::store::contract;
+use apiserver::store::etcd::{Etcd, Members};
+use apiserver::store::sealed::Sealer;
+use apiserver::{Identity, Server};
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use live::bench::client::Endpoint;
+use live::bench::load::Call;
+use live::etcd::Cluster;
+use live::history::{Version, judge};
+use live::{Groma, Skip};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::clients::{Ask, Field, MAPS, create, version_of};
+
+const MEMBERS: usize = 3;
+/// Clients that write at once.
+const CLIENTS: usize = 8;
+/// How often a member is ended or held.
+const ROUNDS: usize = 6;
+/// What is written while it is, and while all are there again.
+const WRITES: usize = 40;
+/// How long that may take: members elect another leader after a second, and are asked again after five.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it is watched that a server stands by.
+const STANDS_BY: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(10);
+
+#[test]
+fn keeps_the_contract() {
+    let cluster = match Cluster::start(MEMBERS) {
+        Ok(cluster) => cluster,
+        Err(skip) => return skip.report(),
+    };
+    contract::check(|| open(&cluster));
+}
+
+fn open(cluster: &Cluster) -> Etcd {
+    Etcd::open(&cluster.members(), "/groma/").expect("it can be used")
+}
+
+/// A server in this process.
+struct Here(Server);
+
+impl Ask for Here {
+    async fn ask(&mut self, call: Call) -> Result<(StatusCode, Bytes)> {
+        let mut request = Request::builder().method(call.method).uri(call.path);
+        if !call.content_type.is_empty() {
+            request = request.header("content-type", call.content_type);
+        }
+        let request = request.body(Full::from(call.body))?;
+        let response = self.0.serve(&Identity::admin("test"), request).await;
+        let (head, body) = response.into_parts();
+        Ok((head.status, body.collect().await?.to_bytes()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_fail_lose_nothing_that_was_acknowledged() {
+    let mut cluster = match Cluster::start(MEMBERS) {
+        Ok(cluster) => cluster,
+        Err(skip) => return skip.report(),
+    };
+    let build = |cluster: &Cluster| {
+        let server = Server::builder().storage(open(cluster)).build();
+        server.unwrap_or_else(|error| panic!("{}", api::chain(&error)))
+    };
+    let server = tokio::task::block_in_place(|| build(&cluster));
+    let first = server.revision();
+    let field = Field::default();
+    let mut clients = JoinSet::new();
+    for number in 0..CLIENTS {
+        clients.spawn(field.clone().client(number, Here(server.clone())));
+    }
+    for round in 0..ROUNDS {
+        let member = round % MEMBERS;
+        match round % 2 {
+            0 => cluster.end(member),
+            _ => cluster.hold(member),
+        }
+        written(&field).await;
+        match round % 2 {
+            0 => cluster.run(member),
+            _ => cluster.go_on(member),
+        }
+        written(&field).await;
+    }
+    field.stop();
+    let mut told = Vec::new();
+    while let Some(of_one) = clients.join_next().await {
+        told.extend(of_one.expect("clients do not fail"));
+    }
+    let heard = changes(&server, first);
+    let judged = judge(&heard, &told).unwrap_or_else(|why| panic!("{why}"));
+    println!("{ROUNDS} failures, {judged:?}, 0 acknowledged writes lost");
+    drop(server);
+    // Another server finds the same, and the same past.
+    let server = tokio::task::block_in_place(|| build(&cluster));
+    let again = changes(&server, first);
+    assert_eq!(again[..heard.len()], heard[..]);
+}
+
+/// Waits until more was acknowledged.
+async fn written(field: &Field) {
+    let wanted = field.written() + WRITES;
+    let enough = async {
+        while field.written() < wanted {
+            sleep(LOOK).await;
+        }
+    };
+    timeout(PATIENCE, enough)
+        .await
+        .expect("two of three are enough");
+}
+
+/// What happened to the objects of the clients after a revision.
+fn changes(server: &Server, after: u64) -> Vec<Version> {
+    let events = server.events_since(after).expect("it is kept");
+    let of_clients = events
+        .iter()
+        .filter(|event| event.new.key.home.plural == "configmaps");
+    let version = |event: &std::sync::Arc<apiserver::Event>| {
+        version_of(event.change.name(), &event.new.value)
+    };
+    of_clients.filter_map(version).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_server_takes_the_place_of_one_that_is_gone() {
+    if let Err(skip) = take_over().await {
+        skip.report();
+    }
+}
+
+async fn take_over() -> Result<(), Skip> {
+    let cluster = Cluster::start(MEMBERS)?;
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let keys = folder.path().join("keys");
+    fs::write(&keys, Sealer::new_file("shared")).expect("written");
+    let Members {
+        urls,
+        authority,
+        certificate,
+    } = cluster.members();
+    let (certificate, key) = certificate.expect("clients show one");
+    let path = |path: &Path| path.display().to_string();
+    let arguments = [
+        format!("--etcd-servers={}", urls.join(",")),
+        format!("--etcd-cafile={}", path(&authority.expect("it is known"))),
+        format!("--etcd-certfile={}", path(&certificate)),
+        format!("--etcd-keyfile={}", path(&key)),
+        format!("--secret-keys={}", path(&keys)),
+        "--blocks=tcso".to_owned(),
+    ];
+    let start = {
+        let arguments = arguments.clone();
+        move || Groma::start(&arguments.each_ref().map(String::as_str))
+    };
+    let mut first = tokio::task::block_in_place(&start)?;
+    let told = ask(&first, create("kept")).await;
+    assert_eq!(told, StatusCode::CREATED);
+    let second = tokio::task::spawn_blocking(start);
+    sleep(STANDS_BY).await;
+    assert!(!second.is_finished(), "it stands by while another serves");
+    first.end();
+    let second = second.await.expect("it panics nowhere")?;
+    let found = ask(&second, Call::get(format!("{MAPS}/kept"))).await;
+    assert_eq!(found, StatusCode::OK);
+    assert_eq!(ask(&second, create("goes-on")).await, StatusCode::CREATED);
+    Ok(())
+}
+
+async fn ask(server: &Groma, call: Call) -> StatusCode {
+    let endpoint = Endpoint::by_kubeconfig(&server.kubeconfig()).expect("it names the server");
+    let mut connection = endpoint.connect().await.expect("it listens");
+    connection.ask(call).await.expect("it answers").0
+}
