@@ -20,8 +20,9 @@ use crate::selection::{Narrowest, Selection};
 /// Namespace and name. Indexes share the texts.
 pub(crate) type Place = (Arc<str>, Arc<str>);
 
-/// How many objects stay read after they were used, for those who come next.
+/// How many objects stay read after they were used, for those who come next, and how many bytes they have as text.
 const AWAKE_MAX: usize = 4096;
+const AWAKE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 #[derive(Default)]
 pub(crate) struct Objects {
@@ -29,7 +30,13 @@ pub(crate) struct Objects {
     /// Which objects name an owner of that uid.
     dependents: BTreeMap<String, BTreeSet<Key>>,
     /// Those that were used last, newest last.
-    awake: RefCell<VecDeque<Arc<Object>>>,
+    awake: RefCell<Awake>,
+}
+
+#[derive(Default)]
+struct Awake {
+    objects: VecDeque<Arc<Object>>,
+    bytes: usize,
 }
 
 /// The objects of one resource.
@@ -128,20 +135,27 @@ impl Objects {
         Some(object)
     }
 
-    /// Keeps the object read for a while, instead of the one that was used longest ago.
+    /// Keeps the object read for a while, instead of those that were used longest ago.
     fn keep_awake(&self, object: Arc<Object>) {
         let mut awake = self.awake.borrow_mut();
-        awake.push_back(object);
-        if awake.len() <= AWAKE_MAX {
-            return;
+        awake.bytes += object.value.text().len();
+        awake.objects.push_back(object);
+        while awake.objects.len() > AWAKE_MAX || awake.bytes > AWAKE_BYTES_MAX {
+            let Some(oldest) = awake.objects.pop_front() else {
+                return;
+            };
+            awake.bytes -= oldest.value.text().len();
+            let key = oldest.key.clone();
+            drop(oldest);
+            self.let_sleep(&key);
         }
-        let Some(key) = awake.pop_front().map(|object| object.key.clone()) else {
-            return;
-        };
+    }
+
+    /// Lets go of an object that nobody uses: what is only pointed to takes its memory, too.
+    fn let_sleep(&self, key: &Key) {
         let shelf = self.homes.get(&key.home);
-        let resting = shelf.and_then(|shelf| shelf.objects.get(&place(&key)));
+        let resting = shelf.and_then(|shelf| shelf.objects.get(&place(key)));
         if let Some(resting) = resting.filter(|it| it.awake.borrow().strong_count() == 0) {
-            // What is only pointed to takes its memory, too.
             resting.awake.take();
         }
     }

@@ -180,6 +180,12 @@ impl Server {
         &self.0.fairness
     }
 
+    /// Whether storage takes no more writes.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.state().broken.is_some()
+    }
+
     /// Stores every Secret anew, so that the key which seals now has sealed it. What it was before stays sealed by the
     /// older key, until that past is forgotten.
     ///

@@ -10,6 +10,7 @@ use apiserver::store::backup;
 use apiserver::store::redb::Redb;
 use clap::Args;
 use http_body_util::BodyExt;
+use jiff::Timestamp;
 use kube::client::Body;
 
 use crate::lock::Lock;
@@ -85,7 +86,7 @@ pub fn restore(options: &Restoring) -> anyhow::Result<()> {
     let what = || format!("cannot restore {}", options.file.display());
     let source = BufReader::new(File::open(&options.file).with_context(what)?);
     let (head, backup) = backup::read(source).map_err(told).with_context(what)?;
-    let content = backup::restored(backup, options.revision)
+    let content = backup::restored(backup, options.revision, Timestamp::now())
         .map_err(told)
         .with_context(what)?;
     Redb::create(&store, &content).map_err(told)?;

@@ -7,6 +7,7 @@ mod keys;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use apiserver::door::Doors;
@@ -21,6 +22,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use kube::Client;
 use runtime::{Clock, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::keys::Keys;
 use crate::lock::Lock;
@@ -77,6 +79,9 @@ enum Block {
     Tcm,
 }
 
+/// How often it is looked whether storage still takes writes, where another server could.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Serves until the process is asked to end.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     if let Some(kubeconfig) = options.kubeconfig {
@@ -85,24 +90,24 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let state = &options.state;
     let _lock = Lock::take(&places::lock(state))?;
     let keys = keys(&options)?;
-    let sealer = keys.sealer().await?;
+    // Who stands by must not end of it.
+    let mut told = signal(SignalKind::hangup()).context("cannot hear when keys change")?;
     let (storage, leading) = tokio::select! {
         place = place(&options) => place?,
         () = crate::shutdown() => return Ok(()),
     };
+    // They may have changed while another server served.
+    let sealer = keys.sealer().await?;
     let server = open(&options, storage, &sealer)?;
-    if sealer.is_stale() {
-        keys::reseal(&server, &sealer).await;
-    }
     let _doors = open_doors(&server, &options).await?;
     let client = server.client();
     tracing::info!(state = %state.display(), "serving");
     let controllers = controllers(client, &options.blocks);
     tokio::select! {
         () = controllers.run(crate::shutdown()) => {}
-        () = keys.follow(&server, &sealer) => {}
-        () = lost(leading.as_ref()) => {
-            anyhow::bail!("another server may write from now on: this one has not reached etcd for too long");
+        () = keys.follow(&mut told, &server, &sealer) => {}
+        () = lost(leading.as_ref(), &server) => {
+            anyhow::bail!("another server writes, or may: this one ends, so that nobody takes it for the one that does");
         }
     }
     Ok(())
@@ -120,11 +125,19 @@ async fn place(options: &Options) -> anyhow::Result<(Box<dyn Storage>, Option<Le
     Ok((Box::new(file), None))
 }
 
-/// Returns when another server may write.
-async fn lost(leading: Option<&Leading>) {
-    match leading {
-        Some(leading) => leading.lost().await,
-        None => std::future::pending().await,
+/// Returns when another server may write, or has.
+async fn lost(leading: Option<&Leading>, server: &Server) {
+    let Some(leading) = leading else {
+        return std::future::pending().await;
+    };
+    let broken = async {
+        while !server.is_broken() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        () = leading.lost() => {}
+        () = broken => {}
     }
 }
 

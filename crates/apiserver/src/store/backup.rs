@@ -12,6 +12,7 @@ use std::io::{self, BufRead};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -22,8 +23,7 @@ use crate::store::{Error, KEY_BYTES_MAX, Loaded, Undo, VALUE_BYTES_MAX};
 const FORMAT: u64 = 1;
 /// Longest line: the largest sealed value as base64, its key, and the names of the fields.
 const LINE_BYTES_MAX: usize = VALUE_BYTES_MAX * 3 / 2 + KEY_BYTES_MAX * 2 + 1024;
-/// How far the revision of a restored store is ahead of all that clients may have seen since the backup: none of them
-/// takes what it finds there for what it knows.
+/// How far the revision of a restored store is at least ahead of that of the backup.
 const AHEAD: u64 = 1_000_000_000;
 
 /// The first line.
@@ -263,11 +263,12 @@ fn put(loaded: &mut Loaded, line: &[u8]) -> Result<(), String> {
 }
 
 /// What a store starts with that goes on from a backup, as it was at a revision; from the newest on where none is given.
-/// It has no past, and its revision is far ahead: whoever has seen another one lists anew.
+/// It has no past, and its revision is the time in microseconds: ahead of all that clients may have seen since the backup,
+/// of another store that was restored before, too, so that none of them takes what it finds there for what it knows.
 ///
 /// # Errors
 /// When the backup does not reach back to that revision.
-pub fn restored(backup: Loaded, asked: Option<u64>) -> Result<Loaded, Error> {
+pub fn restored(backup: Loaded, asked: Option<u64>, now: Timestamp) -> Result<Loaded, Error> {
     let (first, last) = (backup.forgotten, backup.revision);
     let asked = asked.unwrap_or(last);
     if !(first..=last).contains(&asked) {
@@ -281,7 +282,8 @@ pub fn restored(backup: Loaded, asked: Option<u64>) -> Result<Loaded, Error> {
             None => entries.remove(&undo.key),
         };
     }
-    let revision = last + AHEAD;
+    let now = u64::try_from(now.as_microsecond()).unwrap_or_default();
+    let revision = last.saturating_add(AHEAD).max(now);
     Ok(Loaded {
         revision,
         entries: entries.into_iter().collect(),
@@ -404,7 +406,8 @@ mod tests {
     #[test]
     fn a_revision_that_is_kept_can_be_gone_back_to() {
         let keys = |asked| {
-            let restored = restored(loaded(), asked).expect("it is kept");
+            let early = Timestamp::from_second(1).expect("a time");
+            let restored = restored(loaded(), asked, early).expect("it is kept");
             assert_eq!(
                 (restored.revision, restored.forgotten),
                 (13 + AHEAD, 13 + AHEAD)
@@ -417,8 +420,11 @@ mod tests {
         assert_eq!(keys(Some(12)), ["a \"quoted\" name", "gone", "s"]);
         assert_eq!(keys(Some(11)), ["a \"quoted\" name", "gone"]);
         assert_eq!(keys(Some(10)), ["a \"quoted\" name"]);
+        let later = Timestamp::from_second(1_800_000_000).expect("a time");
+        let restored_later = restored(loaded(), None, later).expect("it is kept");
+        assert_eq!(restored_later.revision, 1_800_000_000_000_000);
         for asked in [9, 14] {
-            let refused = refusal(restored(loaded(), Some(asked)));
+            let refused = refusal(restored(loaded(), Some(asked), Timestamp::UNIX_EPOCH));
             assert!(refused.contains("expected one from 10 to 13"), "{refused}");
         }
     }

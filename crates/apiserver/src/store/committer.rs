@@ -4,6 +4,7 @@
 //! not wait for this thread. How a place commits, others know. After the first failure it commits nothing any more, because a batch that
 //! is durable without its predecessor would be worse than a server that stops.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -68,7 +69,7 @@ fn run(mut commit: impl FnMut(&[Batch]) -> Result<(), Error>, waiting: &Receiver
         let (batches, dones) = gather(first, waiting);
         let outcome = match &failed {
             Some(error) => Err(Error::clone(error)),
-            None => commit(&batches),
+            None => unbroken(|| commit(&batches)),
         };
         if let (None, Err(error)) = (&failed, &outcome) {
             tracing::error!(
@@ -81,6 +82,12 @@ fn run(mut commit: impl FnMut(&[Batch]) -> Result<(), Error>, waiting: &Receiver
             done(outcome.clone());
         }
     }
+}
+
+/// What the libraries below panic of is a failure as others are: nobody waits for it for ever.
+fn unbroken(commit: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    let committed = catch_unwind(AssertUnwindSafe(commit));
+    committed.unwrap_or_else(|_| Err(Error::new("the code that writes the store broke down")))
 }
 
 /// The first batch and all others that are already there, within the limits.

@@ -144,9 +144,11 @@ impl Storage for Etcd {
     fn load(&self) -> Result<Loaded, Error> {
         let place = &self.place;
         let loading = async {
-            let loaded = timeout(START_PATIENCE, place.patiently(|| place.load())).await;
+            let found = timeout(START_PATIENCE, place.patiently(|| place.read_head())).await;
             let late = || Failed::Unreachable(format!("none has for {START_PATIENCE:?}"));
-            loaded.unwrap_or_else(|_| Err(late()))
+            found.unwrap_or_else(|_| Err(late()))?;
+            // It takes as long as there is much.
+            place.patiently(|| place.load()).await
         };
         let loaded = std::thread::scope(|scope| {
             // Who asks may be within a runtime of its own.
@@ -233,6 +235,34 @@ impl Place {
         })
     }
 
+    /// Writes the head anew, so that whoever wrote before cannot go on: what is loaded from here on stays so.
+    async fn claim(&self) -> Result<(), Failed> {
+        loop {
+            let (head, at, _) = self.read_head().await?;
+            let mut name = [0; 16];
+            rand::fill(&mut name).map_err(|_| Failed::Odd("there is no randomness".to_owned()))?;
+            let head = Head {
+                format: FORMAT,
+                writer: base64(&name),
+                ..head
+            };
+            let key = base64(&self.head());
+            let unchanged = json!({
+                "target": "MOD", "result": "EQUAL", "key": key, "mod_revision": at.to_string(),
+            });
+            let head = serde_json::to_vec(&head).expect("texts become JSON");
+            let put = json!({"requestPut": {"key": key, "value": base64(&head)}});
+            if self
+                .gateway
+                .transaction(&[&unchanged], &[put])
+                .await?
+                .succeeded
+            {
+                return Ok(());
+            }
+        }
+    }
+
     /// The key of an object.
     fn key_of(&self, pair: &Pair) -> Result<String, Failed> {
         let key = pair.key.get(self.object("").len()..);
@@ -249,11 +279,12 @@ impl Place {
             return Ok(Vec::new());
         };
         let (from, mut befores) = (oldest.mod_revision, BTreeMap::new());
+        let before_it = from.saturating_sub(1);
         let (head, (_, end)) = (self.head(), self.objects());
         let reading = async {
             // Head and objects are written by the same transactions, and lie side by side.
             let mut watch = self.gateway.watch(&head, &end, from).await?;
-            let mut seen = from - 1;
+            let mut seen = before_it;
             while seen < written {
                 let watched = watch.next().await?;
                 if watched.compact_revision > 0 {
@@ -267,14 +298,24 @@ impl Place {
                     if event.kv.key == head {
                         continue;
                     }
+                    if event.lacks_before() {
+                        return Ok(false);
+                    }
                     let before = event.prev_kv.map(|pair| pair.value);
                     befores.insert((seen, self.key_of(&event.kv)?), before);
                 }
             }
             Ok(true)
         };
+        let late = || Failed::Unreachable(format!("it takes longer than {PAST_PATIENCE:?}"));
         let kept = timeout(PAST_PATIENCE, reading).await;
-        let kept = kept.map_err(|_| Failed::Unreachable("the past is not told".to_owned()))??;
+        // A server without a past serves, too.
+        let kept = kept
+            .unwrap_or_else(|_| Err(late()))
+            .unwrap_or_else(|error| {
+                tracing::warn!(error = api::chain(&error), "what was before is not known");
+                false
+            });
         let undo = |pair: &Pair| {
             let digits = pair.key.get(self.change(0).len() - 20..)?;
             let revision = std::str::from_utf8(digits).ok()?.parse().ok()?;

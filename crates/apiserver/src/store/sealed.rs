@@ -1,7 +1,7 @@
 //! Secrets at rest: a layer over any storage that seals what is stored of them, and opens it when a server starts.
 //!
 //! A sealed value is `sealed:1:NAME:`, the name of the key, and then nonce, ciphertext and tag of AES-256-GCM (NIST SP
-//! 800-38D). The key under which it is stored is bound in, so that no value can be put in another's place. Names and
+//! 800-38D). The key under which it is stored is bound in, so that no sealed value can be put in another's place; what was never sealed is taken as it is. Names and
 //! times of Secrets stay readable: keys of the storage are not sealed.
 
 use std::collections::BTreeMap;
@@ -141,19 +141,12 @@ impl Sealer {
         }
     }
 
-    fn opened(&self, keys: &Keys, key: &str, value: Bytes) -> Result<Bytes, Error> {
-        if !key.starts_with(SECRETS) {
-            return Ok(value);
-        }
-        let Some((name, sealed)) = parts(&value) else {
-            // From a time when nothing was sealed.
-            self.0.stale.store(true, Ordering::Relaxed);
-            return Ok(value);
-        };
-        if name != keys.first {
+    /// Notes whether a value is sealed by the key that seals now.
+    fn note(&self, keys: &Keys, key: &str, value: &[u8]) {
+        let by_first = parts(value).is_some_and(|(name, _)| name == keys.first);
+        if key.starts_with(SECRETS) && !by_first {
             self.0.stale.store(true, Ordering::Relaxed);
         }
-        keys.open(key, name, sealed).map_err(Error::new)
     }
 }
 
@@ -190,6 +183,15 @@ impl Keys {
         match keys.all.is_empty() {
             true => Err(Refused::Empty),
             false => Ok(keys),
+        }
+    }
+
+    /// A stored value as it was before it was sealed, if it was.
+    fn opened(&self, key: &str, value: Bytes) -> Result<Bytes, Refused> {
+        match parts(&value).filter(|_| key.starts_with(SECRETS)) {
+            Some((name, sealed)) => self.open(key, name, sealed),
+            // From a time when nothing was sealed, or no Secret.
+            None => Ok(value),
         }
     }
 
@@ -252,11 +254,23 @@ impl Storage for Sealed {
         let mut loaded = self.storage.load()?;
         let keys = self.sealer.keys();
         for (key, value) in &mut loaded.entries {
-            *value = self.sealer.opened(&keys, key, std::mem::take(value))?;
+            self.sealer.note(&keys, key, value);
+            let opened = keys.opened(key, std::mem::take(value));
+            *value = opened.map_err(Error::new)?;
         }
-        for undo in &mut loaded.changes {
-            if let Some(before) = undo.before.take() {
-                undo.before = Some(self.sealer.opened(&keys, &undo.key, before)?);
+        // What was before may be sealed by a key that is gone; then it is, too.
+        for at in (0..loaded.changes.len()).rev() {
+            let undo = &mut loaded.changes[at];
+            let before = undo.before.take();
+            let opened = before.map(|before| keys.opened(&undo.key, before));
+            match opened.transpose() {
+                Ok(before) => undo.before = before,
+                Err(error) => {
+                    tracing::warn!(%error, "a kept change cannot be opened and is forgotten");
+                    loaded.forgotten = undo.revision;
+                    loaded.changes.drain(..=at);
+                    break;
+                }
             }
         }
         Ok(loaded)
@@ -352,10 +366,15 @@ mod tests {
         let (_, value) = memory.load().expect("loads").entries.remove(0);
         assert!(value.starts_with(b"sealed:1:new:"));
         // Of what is there now the older key is not needed any more, of what was before it is.
+        let loaded = storage.load().expect("both open");
+        assert_eq!((loaded.forgotten, loaded.changes.len()), (0, 2));
         sealer.replace(&new).expect("keys");
+        let loaded = storage.load().expect("all that is there opens");
+        assert_eq!((loaded.forgotten, loaded.changes.len()), (2, 0));
+        sealer.replace(&file(&["newer"])).expect("keys");
         let refused = refusal(storage.load());
         assert!(
-            refused.contains("is sealed by the key \"old\", which is not among the keys"),
+            refused.contains("is sealed by the key \"new\", which is not among the keys"),
             "{refused}"
         );
     }
@@ -376,8 +395,12 @@ mod tests {
     fn what_was_changed_or_moved_is_not_opened() {
         let (memory, sealer) = (Memory::default(), sealer(&file(&["a"])));
         let value = sealer.sealed(KEY, &Bytes::from("{}"));
-        let opened =
-            |key: &str, value: Vec<u8>| sealer.opened(&sealer.keys(), key, Bytes::from(value));
+        let opened = |key: &str, value: Vec<u8>| {
+            sealer
+                .keys()
+                .opened(key, Bytes::from(value))
+                .map_err(Error::new)
+        };
         assert_eq!(opened(KEY, value.to_vec()).expect("it opens"), "{}");
         for at in MARK.len() + 2..value.len() {
             let mut changed = value.to_vec();
@@ -397,7 +420,7 @@ mod tests {
         let value = Bytes::from("{}");
         let first = Sealer::open(&path).expect("it is made").sealed(KEY, &value);
         let again = Sealer::open(&path).expect("it is there");
-        let opened = again.opened(&again.keys(), KEY, first);
+        let opened = again.keys().opened(KEY, first);
         assert_eq!(opened.expect("by the same key"), value);
     }
 

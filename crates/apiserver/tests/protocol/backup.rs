@@ -7,6 +7,7 @@ use apiserver::store::redb::Redb;
 use apiserver::store::sealed::Sealer;
 use apiserver::store::{Loaded, backup};
 use http_body_util::BodyExt;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -76,7 +77,7 @@ async fn what_was_backed_up_is_there_again() {
         .await
         .expect("a body")
         .to_bytes();
-    let restored = backup::restored(read(&backup), None).expect("all of it");
+    let restored = backup::restored(read(&backup), None, Timestamp::now()).expect("all of it");
     Redb::create(&store(&there), &restored).expect("an empty folder");
     let api = open(&there, &sealer);
     assert_eq!(content(&api), before);
@@ -99,7 +100,7 @@ async fn a_backup_leads_back_to_what_was_before() {
     let patch = json!({"stringData": {"password": "hunter3"}});
     api.call("PATCH", &format!("{SECRETS}/s"), &patch).await;
     let backup = read(&taken(&api).await);
-    let restored = backup::restored(backup, Some(revision)).expect("it is kept");
+    let restored = backup::restored(backup, Some(revision), Timestamp::now()).expect("it is kept");
     Redb::create(&store(&there), &restored).expect("an empty folder");
     assert_eq!(content(&open(&there, &sealer)), before);
 }

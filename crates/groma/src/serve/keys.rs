@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use apiserver::Server;
 use apiserver::store::sealed::Sealer;
 use tokio::process::Command;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 
 /// Where keys come from.
 #[derive(Debug)]
@@ -29,16 +29,12 @@ impl Keys {
         sealer.map_err(|error| self.refused(&error))
     }
 
-    /// Reads the keys again whenever the process is told to (SIGHUP), and seals everything by the first of them.
-    /// Keys that cannot be read change nothing.
-    pub async fn follow(&self, server: &Server, sealer: &Sealer) {
-        let mut told = match signal(SignalKind::hangup()) {
-            Ok(told) => told,
-            Err(error) => {
-                tracing::error!(%error, "cannot hear when keys change");
-                return std::future::pending().await;
-            }
-        };
+    /// Seals everything by the first key, and again whenever the process is told that keys have changed (SIGHUP). Keys that
+    /// cannot be read change nothing.
+    pub async fn follow(&self, told: &mut Signal, server: &Server, sealer: &Sealer) {
+        if sealer.is_stale() {
+            reseal(server, sealer).await;
+        }
         while told.recv().await.is_some() {
             let replaced = match self.text().await {
                 Ok(text) => sealer.replace(&text).map_err(|error| self.refused(&error)),
@@ -63,7 +59,7 @@ impl Keys {
     fn refused(&self, error: &apiserver::store::Error) -> anyhow::Error {
         let source = match self {
             Self::Own(path) | Self::File(path) => path.display().to_string(),
-            Self::Command(command) => format!("what {command:?} prints"),
+            Self::Command(_) => "what the command for them prints".to_owned(),
         };
         let why = std::error::Error::source(error).map_or_else(String::new, ToString::to_string);
         anyhow::anyhow!("cannot take the keys of Secrets from {source}: {why}")
@@ -71,7 +67,7 @@ impl Keys {
 }
 
 /// Stores every Secret anew, sealed by the key that seals now.
-pub async fn reseal(server: &Server, sealer: &Sealer) {
+async fn reseal(server: &Server, sealer: &Sealer) {
     let key = sealer.key_name();
     match server.reseal().await {
         Ok(secrets) => tracing::info!(secrets, key, "secrets are sealed anew"),
@@ -92,9 +88,13 @@ async fn printed(command: &str) -> anyhow::Result<String> {
         .stderr(std::process::Stdio::inherit())
         .output()
         .await
-        .with_context(|| format!("cannot run {command:?}"))?;
+        .context("cannot run the command for the keys of Secrets")?;
     if !output.status.success() {
-        bail!("{command:?} printed no keys: {}", output.status);
+        bail!(
+            "the command for the keys of Secrets failed: {}",
+            output.status
+        );
     }
-    String::from_utf8(output.stdout).map_err(|_| anyhow::anyhow!("{command:?} printed no text"))
+    String::from_utf8(output.stdout)
+        .map_err(|_| anyhow::anyhow!("the command for the keys of Secrets printed no text"))
 }

@@ -45,7 +45,7 @@ impl Leading {
 impl Drop for Leading {
     fn drop(&mut self) {
         self.renewing.abort();
-        let revoking = timeout(REVOKE_PATIENCE, self.place.revoke(&self.lease));
+        let revoking = async { timeout(REVOKE_PATIENCE, self.place.revoke(&self.lease)).await };
         let handle = self.background.handle();
         let revoked = thread::scope(|scope| scope.spawn(|| handle.block_on(revoking)).join());
         if !matches!(revoked, Ok(Ok(Ok(())))) {
@@ -60,6 +60,7 @@ pub(super) async fn lead(
     background: Arc<Background>,
 ) -> Result<Leading, Failed> {
     let lease = place.patiently(|| place.take()).await?;
+    place.patiently(|| place.claim()).await?;
     let (says, lost) = watch::channel(false);
     let renewing = background.handle().spawn({
         let (place, lease) = (place.clone(), lease.clone());
@@ -111,11 +112,15 @@ impl Place {
                 "target": "CREATE", "result": "EQUAL", "key": key, "create_revision": "0",
             });
             let put = json!({"requestPut": {"key": key, "lease": id}});
-            let done = self.gateway.transaction(&[&is_free], &[put]).await?;
-            if done.succeeded {
-                return Ok(id);
+            match self.gateway.transaction(&[&is_free], &[put]).await {
+                Ok(done) if done.succeeded => return Ok(id),
+                // The lease may have ended meanwhile.
+                Ok(_) | Err(Failed::Refused(_)) => {}
+                Err(error) => return Err(error),
             }
-            self.revoke(&id).await?;
+            if let Err(error) = self.revoke(&id).await {
+                tracing::debug!(error = api::chain(&error), "the lease ends by itself");
+            }
             if !told {
                 tracing::info!("another server writes; this one waits until it is gone");
                 told = true;
@@ -132,11 +137,13 @@ impl Place {
             sleep(RENEW).await;
             let asked = Instant::now();
             let keep = json!({"ID": lease});
-            let kept: Result<Renewed, _> = self.gateway.call("/v3/lease/keepalive", &keep).await;
+            let left = lasts.saturating_sub(renewed.elapsed());
+            let kept = self.gateway.call("/v3/lease/keepalive", &keep);
+            let kept: Result<Result<Renewed, _>, _> = timeout(left, kept).await;
             match kept {
-                Ok(kept) if kept.result.ttl.is_some() => renewed = asked,
-                Ok(_) => return,
-                Err(error) => {
+                Ok(Ok(kept)) if kept.result.ttl.is_some() => renewed = asked,
+                Ok(Ok(_)) | Err(_) => return,
+                Ok(Err(error)) => {
                     tracing::warn!(error = api::chain(&error), "cannot renew the lease");
                 }
             }

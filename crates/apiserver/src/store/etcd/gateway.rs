@@ -33,7 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How much of what etcd says is shown in a message.
 const SAID_CHARS_MAX: usize = 300;
 /// Keys of one answer to a range.
-const PAGE: usize = 1_000;
+const PAGE: usize = 250;
+/// Longest line of a watch: a thousand changes of usual objects, as base64.
+const LINE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Where the members are and how they are to be trusted.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +80,8 @@ pub(super) struct Pair {
     pub(super) value: Bytes,
     #[serde(default, deserialize_with = "from_text")]
     pub(super) mod_revision: u64,
+    #[serde(default, deserialize_with = "from_text")]
+    create_revision: u64,
 }
 
 /// What is answered to a range.
@@ -126,10 +130,20 @@ pub(super) struct Event {
     pub(super) prev_kv: Option<Pair>,
 }
 
+impl Event {
+    /// Whether there was something before of which etcd does not say what.
+    pub(super) fn lacks_before(&self) -> bool {
+        let was_there = self.kv.create_revision < self.kv.mod_revision;
+        was_there && self.prev_kv.is_none()
+    }
+}
+
 /// A watch that is read.
 pub(super) struct Watch {
     body: Incoming,
     unread: Vec<u8>,
+    /// So much of it has no end of a line.
+    looked_at: usize,
 }
 
 impl Gateway {
@@ -216,8 +230,11 @@ impl Gateway {
         }});
         let response = self.send("/v3/watch", &asked).await?;
         let body = response.into_body();
-        let unread = Vec::new();
-        Ok(Watch { body, unread })
+        Ok(Watch {
+            body,
+            unread: Vec::new(),
+            looked_at: 0,
+        })
     }
 
     /// Asks for whatever else etcd does.
@@ -233,16 +250,11 @@ impl Gateway {
     async fn ask(&self, path: &str, asked: &Value) -> Result<Bytes, Failed> {
         let response = self.send(path, asked).await?;
         let code = response.status();
-        let body = timeout(PATIENCE, response.into_body().collect()).await;
-        let body = match body {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) => return Err(Failed::Unreachable(error.to_string())),
-            Err(_) => return Err(Failed::Unreachable("an answer stopped".to_owned())),
-        };
+        let body = whole(response.into_body()).await?;
         match code.as_u16() {
             200 => Ok(body),
             // What another member, or this one later, may do.
-            408 | 429 | 500..=599 => {
+            408 | 429 | 499 | 500..=599 => {
                 self.next();
                 Err(Failed::Unreachable(said(&body)))
             }
@@ -294,9 +306,14 @@ impl Watch {
 
     async fn line(&mut self) -> Result<Bytes, Failed> {
         loop {
-            if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.unread.drain(..=end).collect();
+            if let Some(end) = memchr::memchr(b'\n', &self.unread[self.looked_at..]) {
+                let line: Vec<u8> = self.unread.drain(..=self.looked_at + end).collect();
+                self.looked_at = 0;
                 return Ok(Bytes::from(line));
+            }
+            self.looked_at = self.unread.len();
+            if self.looked_at > LINE_BYTES_MAX {
+                return Err(Failed::Odd("a line of a watch is too long".to_owned()));
             }
             let frame = self.body.frame().await;
             let frame = frame.ok_or_else(|| Failed::Unreachable("a watch ended".to_owned()))?;
@@ -307,9 +324,23 @@ impl Watch {
     }
 }
 
+/// All of a body that goes on arriving.
+async fn whole(mut body: Incoming) -> Result<Bytes, Failed> {
+    let mut all = Vec::new();
+    loop {
+        let frame = timeout(PATIENCE, body.frame()).await;
+        let frame = frame.map_err(|_| Failed::Unreachable("an answer stopped".to_owned()))?;
+        let Some(frame) = frame else {
+            return Ok(Bytes::from(all));
+        };
+        let frame = frame.map_err(|error| Failed::Unreachable(error.to_string()))?;
+        all.extend_from_slice(&frame.into_data().unwrap_or_default());
+    }
+}
+
+/// What an answer means; one that means nothing is not shown, because objects may be in it.
 fn read<T: DeserializeOwned>(body: Bytes) -> Result<T, Failed> {
-    let odd = |error| Failed::Odd(format!("{error}: {}", said(&body)));
-    serde_json::from_slice(&body).map_err(odd)
+    serde_json::from_slice(&body).map_err(|error| Failed::Odd(error.to_string()))
 }
 
 /// What an answer says, as far as a message has room for it.

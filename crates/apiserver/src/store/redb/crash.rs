@@ -262,6 +262,16 @@ impl Life {
         if state != *expected {
             return Err(format!("at revision {} is something else", found.revision));
         }
+        let kept = found.changes.iter().map(|undo| undo.revision);
+        if !kept.eq(found.forgotten + 1..=found.revision) {
+            return Err(format!("the past of revision {} has holes", found.revision));
+        }
+        if found.forgotten > found.revision.saturating_sub(KEPT) {
+            return Err(format!(
+                "too much is forgotten at revision {}",
+                found.revision
+            ));
+        }
         for undo in found.changes.into_iter().rev() {
             match undo.before {
                 Some(before) => state.insert(undo.key, before),
