@@ -9,6 +9,7 @@ mod about;
 pub mod access;
 mod admission;
 pub mod audit;
+mod authentication;
 mod backup;
 mod body;
 mod boot;
@@ -72,6 +73,7 @@ mod webhook;
 mod write;
 
 pub use access::{HOSTS_GROUP, HOSTS_NAMESPACE, Identity};
+pub use authentication::account::Key as AccountKey;
 pub use body::{BODY_BYTES_MAX, Body};
 pub use engine::Clock;
 pub use failure::{Cause, Failure};

@@ -8,12 +8,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use apiserver::Server;
 use apiserver::door::Doors;
 use apiserver::listen::{self, Listening};
 use apiserver::store::redb::Redb;
 use apiserver::store::sealed::Sealer;
 use apiserver::tls::Authority;
+use apiserver::{AccountKey, Server};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use kube::Client;
@@ -110,6 +110,7 @@ fn open(options: &Options, sealer: &Sealer) -> anyhow::Result<Server> {
     let audit = options.audit.open(state)?;
     let mut server = Server::builder().crds(api::crds()).storage(storage);
     server = server.sealer(sealer.clone()).audit(audit);
+    server = server.account_key(AccountKey::open(&places::account_key(state))?);
     if options.kubernetes_kinds {
         let authority = Authority::open(&places::authority(state), Timestamp::now())?;
         server = server.kubernetes_kinds(authority.certificate());
