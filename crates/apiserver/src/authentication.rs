@@ -7,6 +7,7 @@
 
 pub(crate) mod account;
 mod jwt;
+pub mod oidc;
 
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,7 @@ pub(crate) struct Proven {
 }
 
 /// Why a token does not hold.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum Refused {
     #[error("invalid bearer token")]
     Unknown,
@@ -50,6 +51,8 @@ pub(crate) enum Refused {
     Early,
     #[error("the token is for other audiences")]
     Audience,
+    #[error("the claim {0:?} of the token is not what it must be")]
+    Claim(String),
     #[error("the token has been invalidated: {0} is gone")]
     Gone(&'static str),
 }
@@ -84,7 +87,11 @@ pub(crate) async fn judge(
     }
     match jwt::issuer(token).as_deref() {
         Some(account::ISSUER) => account::judge(server, token, audiences),
-        _ => Err(Refused::Unknown),
+        Some(name) => match server.oidc().filter(|issuer| issuer.is(name)) {
+            Some(issuer) => issuer.judge(token, audiences, server.clock()()).await,
+            None => Err(Refused::Unknown),
+        },
+        None => Err(Refused::Unknown),
     }
 }
 

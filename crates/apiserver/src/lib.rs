@@ -30,6 +30,7 @@ mod furnish;
 mod health;
 mod history;
 mod hooks;
+mod https;
 mod hub;
 mod ids;
 mod index;
@@ -74,6 +75,7 @@ mod write;
 
 pub use access::{HOSTS_GROUP, HOSTS_NAMESPACE, Identity};
 pub use authentication::account::Key as AccountKey;
+pub use authentication::oidc;
 pub use body::{BODY_BYTES_MAX, Body};
 pub use engine::Clock;
 pub use failure::{Cause, Failure};

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::audit::Audit;
-use crate::authentication::account;
+use crate::authentication::{account, oidc};
 use crate::engine::{Clock, Engine, Outcome};
 use crate::failure::Failure;
 use crate::fairness::Fairness;
@@ -42,6 +42,8 @@ struct Handle {
     sealer: Option<Sealer>,
     /// What signs the tokens of service accounts.
     account_key: account::Key,
+    /// Whose tokens are taken besides.
+    oidc: Option<oidc::Issuer>,
     /// Whoever takes a backup holds its one permit.
     backups: Arc<Semaphore>,
     /// Where requests are recorded, if they are.
@@ -69,6 +71,7 @@ pub struct Builder {
     kubernetes: Option<String>,
     sealer: Option<Sealer>,
     account_key: Option<account::Key>,
+    oidc: Option<oidc::Issuer>,
     audit: Option<Audit>,
 }
 
@@ -101,6 +104,7 @@ impl Server {
             kubernetes: None,
             sealer: None,
             account_key: None,
+            oidc: None,
             audit: None,
         }
     }
@@ -168,6 +172,11 @@ impl Server {
     /// What signs the tokens of service accounts.
     pub(crate) fn account_key(&self) -> &account::Key {
         &self.0.account_key
+    }
+
+    /// Whose tokens are taken besides the server's own.
+    pub(crate) fn oidc(&self) -> Option<&oidc::Issuer> {
+        self.0.oidc.as_ref()
     }
 
     /// Has a permit while no backup is taken.
@@ -271,6 +280,13 @@ impl Builder {
         self
     }
 
+    /// Takes the tokens of an OpenID Connect provider, too.
+    #[must_use]
+    pub fn oidc(mut self, issuer: oidc::Issuer) -> Self {
+        self.oidc = Some(issuer);
+        self
+    }
+
     /// Serves kinds of Kubernetes that nothing here runs too, for clients that expect them. Every namespace then tells
     /// this certificate of the server's authority.
     #[must_use]
@@ -319,6 +335,7 @@ impl Builder {
             certificate: self.kubernetes,
             sealer: self.sealer,
             account_key: self.account_key.unwrap_or_else(account::Key::new),
+            oidc: self.oidc,
             backups: Arc::new(Semaphore::new(1)),
             audit: self.audit,
             metrics,

@@ -38,8 +38,6 @@ pub(crate) const LIFE_MIN: i64 = 600;
 pub(crate) const LIFE_MAX: i64 = 1 << 32;
 /// How long a token is good after its end, and its objects after they began to go: machines that verify it may be behind.
 const LEEWAY: i64 = 60;
-/// What tells by which token somebody is known.
-const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
 /// The claim that is Kubernetes' own.
 const OWN: &str = "kubernetes.io";
 
@@ -251,10 +249,7 @@ fn holder(
             }
         }
     }
-    if let Some(id) = jwt::text(claims, "jti") {
-        let id = vec![format!("JTI={id}")];
-        identity.extra.insert(CREDENTIAL.to_owned(), id);
-    }
+    identity.extra.extend(jwt::credential(claims));
     Ok(identity)
 }
 

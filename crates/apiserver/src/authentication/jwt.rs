@@ -10,6 +10,9 @@ use serde_json::{Map, Value};
 
 use super::Refused;
 
+/// Under which name Kubernetes tells the id of a token.
+const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
+
 /// What a token claims.
 pub(super) type Claims = Map<String, Value>;
 
@@ -54,6 +57,12 @@ pub(super) fn texts(claims: &Claims, name: &str) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+/// What tells by which token somebody is known.
+pub(super) fn credential(claims: &Claims) -> Option<(String, Vec<String>)> {
+    let id = text(claims, "jti")?;
+    Some((CREDENTIAL.to_owned(), vec![format!("JTI={id}")]))
 }
 
 /// How far the clocks of who makes a token and of who judges it may be apart, in seconds.
