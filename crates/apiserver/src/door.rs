@@ -19,6 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, Uri, Version, header};
 use http_body_util::Either;
 use hyper::body::Incoming;
@@ -80,15 +81,29 @@ impl Service {
                 return passage.end(refusal(&refused)).await.map(Either::Left);
             }
         };
-        let mut passage = Passage::begin(&self.server, &author, &head).await;
+        let mut response = self.answer_to(&author, &head, request).await;
+        if author != self.identity {
+            response.extensions_mut().insert(authentication::Known);
+        }
+        response
+    }
+
+    /// Answers what goes through a door, or opens one.
+    async fn answer_to(
+        &self,
+        author: &Identity,
+        head: &Parts,
+        request: Request<Incoming>,
+    ) -> Response<Answered> {
+        let mut passage = Passage::begin(&self.server, author, head).await;
         let route = Route::of(head.uri.path());
         passage.door(route.as_ref().map_or("", Route::part));
         let failure = match route {
-            Some(Route::Door { host }) => match self.open(&author, host, request) {
+            Some(Route::Door { host }) => match self.open(author, host, request) {
                 Ok(response) => return passage.end(response).await.map(Either::Left),
                 Err(failure) => failure,
             },
-            _ => match self.pass(&author, request).await {
+            _ => match self.pass(author, request).await {
                 Ok(response) => return passage.end_later(response).await.map(Either::Right),
                 Err(failure) => failure,
             },

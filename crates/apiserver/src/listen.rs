@@ -33,7 +33,7 @@ use tokio_rustls::server::TlsStream;
 
 use self::addresses::Addresses;
 use self::connection::Client;
-pub use self::connection::Service;
+pub use self::connection::{Service, UNKNOWN_REQUESTS_MAX};
 use crate::access::Identity;
 use crate::passage::Peer;
 use crate::tls::Subject;

@@ -63,7 +63,14 @@ fn review(
 }
 
 fn complete_request(request: &mut Value, _: Option<&Value>) {
-    let Some(spec) = request.get_mut("spec").and_then(Value::as_object_mut) else {
+    let Some(fields) = request.as_object_mut() else {
+        return;
+    };
+    let spec = fields.entry("spec").or_insert(Value::Null);
+    if spec.is_null() {
+        *spec = json!({});
+    }
+    let Some(spec) = spec.as_object_mut() else {
         return;
     };
     if spec.get("expirationSeconds").is_none_or(Value::is_null) {
