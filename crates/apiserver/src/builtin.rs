@@ -7,7 +7,7 @@ mod access;
 mod admission;
 mod kubernetes;
 pub(crate) mod lists;
-mod reviews;
+pub(crate) mod reviews;
 pub(crate) mod services;
 mod shapes;
 

@@ -19,6 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, Uri, Version, header};
 use http_body_util::Either;
 use hyper::body::Incoming;
@@ -26,6 +27,7 @@ use hyper::body::Incoming;
 pub use self::open::Doors;
 use self::route::Route;
 use crate::access::{self, Identity, impersonation};
+use crate::authentication;
 use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::object::Object;
@@ -71,15 +73,37 @@ impl Service {
         }
         let (head, body) = request.into_parts();
         let request = Request::from_parts(head.clone(), body);
-        let mut passage = Passage::begin(&self.server, &self.identity, &head).await;
+        let author = authentication::author(&self.server, &self.identity, &head.headers).await;
+        let author = match author {
+            Ok(author) => author.into_owned(),
+            Err(refused) => {
+                let passage = Passage::begin(&self.server, &self.identity, &head).await;
+                return passage.end(refusal(&refused)).await.map(Either::Left);
+            }
+        };
+        let mut response = self.answer_to(&author, &head, request).await;
+        if author != self.identity {
+            response.extensions_mut().insert(authentication::Known);
+        }
+        response
+    }
+
+    /// Answers what goes through a door, or opens one.
+    async fn answer_to(
+        &self,
+        author: &Identity,
+        head: &Parts,
+        request: Request<Incoming>,
+    ) -> Response<Answered> {
+        let mut passage = Passage::begin(&self.server, author, head).await;
         let route = Route::of(head.uri.path());
         passage.door(route.as_ref().map_or("", Route::part));
         let failure = match route {
-            Some(Route::Door { host }) => match self.open(host, request) {
+            Some(Route::Door { host }) => match self.open(author, host, request) {
                 Ok(response) => return passage.end(response).await.map(Either::Left),
                 Err(failure) => failure,
             },
-            _ => match self.pass(request).await {
+            _ => match self.pass(author, request).await {
                 Ok(response) => return passage.end_later(response).await.map(Either::Right),
                 Err(failure) => failure,
             },
@@ -88,8 +112,13 @@ impl Service {
     }
 
     /// Agrees to the upgrade, and makes a door of the connection once it is done.
-    fn open(&self, host: &str, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
-        access::check_door(&self.identity, host)?;
+    fn open(
+        &self,
+        author: &Identity,
+        host: &str,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Failure> {
+        access::check_door(author, host)?;
         object(&self.server, "hosts", "", host)?;
         let asked = request
             .headers()
@@ -112,9 +141,13 @@ impl Service {
     }
 
     /// Asks the agent, and gives what it answers.
-    async fn pass(&self, request: Request<Incoming>) -> Result<Response<Incoming>, Failure> {
+    async fn pass(
+        &self,
+        author: &Identity,
+        request: Request<Incoming>,
+    ) -> Result<Response<Incoming>, Failure> {
         let path = request.uri().path();
-        let identity = impersonation::acting(&self.server, &self.identity, request.headers())?;
+        let identity = impersonation::acting(&self.server, author, request.headers())?;
         access::check_path(&self.server, &identity, request.method(), path)?;
         let (host, path) = match Route::of(path).ok_or_else(Failure::no_such_path)? {
             Route::Door { .. } => return Err(Failure::no_such_path()),

@@ -4,7 +4,7 @@
 //! HTTP/2, with upgrades. Who comes by TLS without a certificate is anonymous, and whom the socket does not know is answered
 //! 401. What an identity may do is decided by the service.
 //! How many connections there are and how long a client may take to say what it wants is limited, too, in all and per
-//! address. There are no tokens and no proxies' headers here.
+//! address. Tokens are the service's, which tells who is known by one; there are no proxies' headers here.
 
 mod addresses;
 mod connection;
@@ -33,7 +33,7 @@ use tokio_rustls::server::TlsStream;
 
 use self::addresses::Addresses;
 use self::connection::Client;
-pub use self::connection::Service;
+pub use self::connection::{Service, UNKNOWN_REQUESTS_MAX};
 use crate::access::Identity;
 use crate::passage::Peer;
 use crate::tls::Subject;

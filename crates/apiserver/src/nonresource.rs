@@ -1,9 +1,11 @@
 //! What is served besides objects: health, metrics, version, discovery and OpenAPI.
 
 use http::request::Parts;
-use http::{Method, Response};
+use http::uri::Authority;
+use http::{HeaderValue, Method, Response, header};
 use serde_json::{Value, json};
 
+use crate::authentication::account;
 use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::query::{Allowed, Query};
@@ -14,6 +16,7 @@ use crate::{backup, discovery, health, metrics, openapi};
 const KUBERNETES: (&str, &str) = ("1", "36");
 /// The paths that `/` lists, besides groups.
 const PATHS: &[&str] = &[
+    "/.well-known/openid-configuration",
     "/api",
     "/api/v1",
     "/apis",
@@ -23,6 +26,7 @@ const PATHS: &[&str] = &[
     "/metrics",
     "/openapi/v2",
     "/openapi/v3",
+    "/openid/v1/jwks",
     "/readyz",
     "/version",
 ];
@@ -53,9 +57,31 @@ pub(crate) fn answer(server: &Server, head: &Parts) -> Result<Response<Body>, Fa
         "/backup" => backup::answer(server),
         metrics::PATH => Ok(server.metrics().answer(server)),
         "/version" => json(version()),
+        "/.well-known/openid-configuration" => json(account::configuration(host(head))).map(cached),
+        "/openid/v1/jwks" => {
+            let keys = server.account_key().set().to_string();
+            Ok(cached(body::typed(200, "application/jwk-set+json", keys)))
+        }
         path => discovery::answer(&server.registry(), path, query.pretty, &head.headers)
             .unwrap_or_else(|| Err(Failure::no_such_path())),
     }
+}
+
+/// The name by which the client has reached the server.
+fn host(head: &Parts) -> &str {
+    let named = head
+        .headers
+        .get(header::HOST)
+        .and_then(|it| it.to_str().ok());
+    let named = head.uri.authority().map(Authority::as_str).or(named);
+    named.unwrap_or("localhost")
+}
+
+/// An answer that may be kept for an hour, as in Kubernetes.
+fn cached(mut response: Response<Body>) -> Response<Body> {
+    let hour = HeaderValue::from_static("public, max-age=3600");
+    response.headers_mut().insert(header::CACHE_CONTROL, hour);
+    response
 }
 
 fn version() -> Value {

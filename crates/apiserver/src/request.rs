@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use crate::builtin::reviews::TOKEN_REQUEST;
 use crate::failure::Failure;
 use crate::query::{Allowed, Query};
 use crate::registry::Registry;
@@ -40,6 +41,8 @@ pub enum Subresource {
     Status,
     /// `/scale`
     Scale,
+    /// `/token`: a new token of a service account.
+    Token,
 }
 
 /// A request for a resource.
@@ -124,6 +127,7 @@ impl Subresource {
             Self::Finalize => "finalize",
             Self::Status => "status",
             Self::Scale => "scale",
+            Self::Token => "token",
         }
     }
 
@@ -131,6 +135,7 @@ impl Subresource {
     pub(crate) fn verbs(self) -> &'static [Verb] {
         match self {
             Self::Finalize => &[Verb::Update],
+            Self::Token => &[Verb::Create],
             Self::Status | Self::Scale => &[Verb::Get, Verb::Patch, Verb::Update],
         }
     }
@@ -141,6 +146,7 @@ impl Subresource {
             (Self::Finalize, resource.is_namespace()),
             (Self::Status, version.status),
             (Self::Scale, version.scale.is_some()),
+            (Self::Token, resource.is_account()),
         ];
         served
             .into_iter()
@@ -161,6 +167,7 @@ impl Subresource {
         match self {
             Self::Finalize | Self::Status => (resource, version),
             Self::Scale => (&scale::RESOURCE, &scale::RESOURCE.versions[0]),
+            Self::Token => (&TOKEN_REQUEST, &TOKEN_REQUEST.versions[0]),
         }
     }
 }
@@ -186,7 +193,8 @@ impl Request {
             .version(route.version)
             .ok_or_else(Failure::no_such_path)?;
         let subresource = route.check(resource, version)?;
-        let named = !route.name.is_empty();
+        // A token is made beside those that are there already.
+        let named = !route.name.is_empty() && subresource != Some(Subresource::Token);
         let verb = Verb::of(method, named).ok_or_else(Failure::method_not_allowed)?;
         let query = Query::parse(query, verb.allowed())?;
         let verb = if verb == Verb::List && query.watch {

@@ -282,6 +282,11 @@ impl Resource {
         self.group.is_empty() && self.kind == "Namespace"
     }
 
+    /// Whether its objects are service accounts.
+    pub(crate) fn is_account(&self) -> bool {
+        self.group.is_empty() && self.kind == "ServiceAccount"
+    }
+
     /// The version of that name, if it is served.
     #[must_use]
     pub fn version(&self, name: &str) -> Option<&Version> {

@@ -10,6 +10,7 @@ use crate::access::attributes::{Attributes, Place, Target};
 use crate::access::rbac::Decision;
 use crate::access::rules::Rule;
 use crate::access::{self, Identity};
+use crate::authentication::{self, Proven, account};
 use crate::failure::{Cause, Failure};
 use crate::object::meta_text;
 use crate::query::Query;
@@ -25,12 +26,14 @@ pub(crate) const RULES: (&str, &str) = ("selfsubjectrulesreviews", "SelfSubjectR
 pub(crate) const OTHERS: (&str, &str) = ("subjectaccessreviews", "SubjectAccessReview");
 pub(crate) const LOCAL: (&str, &str) = ("localsubjectaccessreviews", "LocalSubjectAccessReview");
 pub(crate) const TOKENS: (&str, &str) = ("tokenreviews", "TokenReview");
+/// The same of what asks for the token of a service account, which has no path of its own.
+pub(crate) const TOKEN: (&str, &str) = ("tokenrequests", "TokenRequest");
 
 /// The status of a review.
 ///
 /// # Errors
 /// When the review does not say what is asked.
-pub(crate) fn status(
+pub(crate) async fn status(
     server: &Server,
     identity: &Identity,
     request: &Request,
@@ -47,9 +50,7 @@ pub(crate) fn status(
             let why = "token is required for TokenReview in authentication";
             Err(Failure::bad_request(why))
         }
-        kind if kind == TOKENS.1 => Ok(json!({
-            "authenticated": false, "user": {}, "error": "clients are known by their certificates, not by tokens",
-        })),
+        kind if kind == TOKENS.1 => Ok(token(server, spec).await),
         _ => {
             let causes = problems(kind, review);
             match causes.is_empty() {
@@ -57,6 +58,24 @@ pub(crate) fn status(
                 false => Err(refused(&causes)),
             }
         }
+    }
+}
+
+/// Whose a token is.
+async fn token(server: &Server, spec: &Value) -> Value {
+    let asked = words(&spec["audiences"]);
+    let audiences = match asked.is_empty() {
+        true => vec![account::AUDIENCE.to_owned()],
+        false => asked,
+    };
+    match authentication::judge(server, text(spec, "token"), &audiences).await {
+        Ok(Proven {
+            identity,
+            audiences,
+        }) => {
+            json!({"authenticated": true, "user": identity.user_info(), "audiences": audiences})
+        }
+        Err(why) => json!({"authenticated": false, "user": {}, "error": why.to_string()}),
     }
 }
 
@@ -116,10 +135,6 @@ fn asking(identity: &Identity, kind: &str, spec: &Value) -> Identity {
     if kind == ACCESS.1 {
         return identity.clone();
     }
-    let words = |list: &Value| -> Vec<String> {
-        let list = list.as_array().into_iter().flatten();
-        list.filter_map(Value::as_str).map(str::to_owned).collect()
-    };
     let extra = spec["extra"].as_object().into_iter().flatten();
     Identity {
         name: text(spec, "user").to_owned(),
@@ -208,6 +223,11 @@ fn imagined(server: &Server, asked: &Value) -> Option<Request> {
         query: Query::default(),
         resource: Arc::clone(resource),
     })
+}
+
+fn words(list: &Value) -> Vec<String> {
+    let list = list.as_array().into_iter().flatten();
+    list.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 fn text<'v>(value: &'v Value, field: &str) -> &'v str {

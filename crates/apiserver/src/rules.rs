@@ -209,7 +209,7 @@ impl Frame<'_> {
                     meta_mut(&mut new).insert(ownership::FIELD.to_owned(), owners.take());
                 }
             }
-            Some(Subresource::Finalize | Subresource::Scale) | None => {
+            Some(Subresource::Finalize | Subresource::Scale | Subresource::Token) | None => {
                 metadata::keep_server_fields(&mut new, &old.value);
                 if self.version.status {
                     put(&mut new, "status", old.value.get("status").cloned());

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, header};
 use kube::Client;
 
 use crate::access::{self, Identity, impersonation};
+use crate::authentication;
 use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::passage::Passage;
@@ -66,8 +67,18 @@ impl Server {
             *request.method_mut() = Method::GET;
         }
         let (head, body) = request.into_parts();
-        let mut passage = Passage::begin(self, identity, &head).await;
-        let answered = self.answer(identity, &head, body, &mut passage);
+        let shown = authentication::author(self, identity, &head.headers).await;
+        let (author, refused) = match &shown {
+            Ok(author) => (&**author, None),
+            Err(refused) => (identity, Some(refused.clone())),
+        };
+        let mut passage = Passage::begin(self, author, &head).await;
+        let answered = async {
+            match refused {
+                None => self.answer(author, &head, body, &mut passage).await,
+                Some(refused) => Err(refused),
+            }
+        };
         let response = match AssertUnwindSafe(answered).catch_unwind().await {
             Ok(answered) => {
                 let response = answered.unwrap_or_else(|failure| refusal(&failure));
@@ -75,10 +86,14 @@ impl Server {
             }
             Err(panic) => passage.panicked(panic).await,
         };
-        match is_head {
+        let mut response = match is_head {
             true => body::without(response),
             false => response,
+        };
+        if author != identity {
+            response.extensions_mut().insert(authentication::Known);
         }
+        response
     }
 
     async fn answer<B>(

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::audit::Audit;
+use crate::authentication::{account, oidc};
 use crate::engine::{Clock, Engine, Outcome};
 use crate::failure::Failure;
 use crate::fairness::Fairness;
@@ -39,6 +40,10 @@ struct Handle {
     certificate: Option<String>,
     /// What seals Secrets in the store and in backups.
     sealer: Option<Sealer>,
+    /// What signs the tokens of service accounts.
+    account_key: account::Key,
+    /// Whose tokens are taken besides.
+    oidc: Option<oidc::Issuer>,
     /// Whoever takes a backup holds its one permit.
     backups: Arc<Semaphore>,
     /// Where requests are recorded, if they are.
@@ -65,6 +70,8 @@ pub struct Builder {
     history: usize,
     kubernetes: Option<String>,
     sealer: Option<Sealer>,
+    account_key: Option<account::Key>,
+    oidc: Option<oidc::Issuer>,
     audit: Option<Audit>,
 }
 
@@ -96,6 +103,8 @@ impl Server {
             history: HISTORY_EVENTS_DEFAULT,
             kubernetes: None,
             sealer: None,
+            account_key: None,
+            oidc: None,
             audit: None,
         }
     }
@@ -158,6 +167,16 @@ impl Server {
     /// What seals Secrets, if anything does.
     pub(crate) fn sealer(&self) -> Option<&Sealer> {
         self.0.sealer.as_ref()
+    }
+
+    /// What signs the tokens of service accounts.
+    pub(crate) fn account_key(&self) -> &account::Key {
+        &self.0.account_key
+    }
+
+    /// Whose tokens are taken besides the server's own.
+    pub(crate) fn oidc(&self) -> Option<&oidc::Issuer> {
+        self.0.oidc.as_ref()
     }
 
     /// Has a permit while no backup is taken.
@@ -260,6 +279,20 @@ impl Builder {
         self
     }
 
+    /// Signs the tokens of service accounts; by a key that goes with the process unless given.
+    #[must_use]
+    pub fn account_key(mut self, key: account::Key) -> Self {
+        self.account_key = Some(key);
+        self
+    }
+
+    /// Takes the tokens of an OpenID Connect provider, too.
+    #[must_use]
+    pub fn oidc(mut self, issuer: oidc::Issuer) -> Self {
+        self.oidc = Some(issuer);
+        self
+    }
+
     /// Serves kinds of Kubernetes that nothing here runs too, for clients that expect them. Every namespace then tells
     /// this certificate of the server's authority.
     #[must_use]
@@ -307,6 +340,8 @@ impl Builder {
             engine,
             certificate: self.kubernetes,
             sealer: self.sealer,
+            account_key: self.account_key.unwrap_or_else(account::Key::new),
+            oidc: self.oidc,
             backups: Arc::new(Semaphore::new(1)),
             audit: self.audit,
             metrics,

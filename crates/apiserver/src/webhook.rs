@@ -4,23 +4,17 @@
 //! wrong on the way (nobody listens, a certificate that nobody vouches for, too slow, no JSON, too long) is one kind of
 //! error: the caller has a policy for it.
 
-use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use k8s_openapi::ByteString;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use serde_json::Value;
 
 use crate::failure::Cause;
+use crate::https::{self, Client, innermost, uri};
 use crate::object::OBJECT_BYTES_MAX;
 
 /// Longest answer: an object of any size, or many, with what is around them.
@@ -50,7 +44,7 @@ pub(crate) struct Given<'a> {
 /// A webhook that can be called.
 pub(crate) struct Webhook {
     uri: Uri,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client,
 }
 
 impl<'a> Given<'a> {
@@ -107,16 +101,7 @@ impl<'a> Given<'a> {
         let Some(pem) = given.filter(|pem| !pem.is_empty()) else {
             return Ok(None);
         };
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|error| format!("no PEM: {error}"))?;
-            let added = roots.add(certificate);
-            added.map_err(|error| format!("unable to load root certificates: {error}"))?;
-        }
-        match roots.is_empty() {
-            true => Err("unable to load root certificates: there is none in it".to_owned()),
-            false => Ok(Some(roots)),
-        }
+        https::roots(pem).map(Some)
     }
 }
 
@@ -135,21 +120,9 @@ impl Webhook {
                 ));
             }
         };
-        let config = ClientConfig::builder();
-        let config = match given.roots()? {
-            Some(roots) => config.with_root_certificates(roots),
-            None => config
-                .with_native_roots()
-                .map_err(|error| format!("no trusted certificates on this machine: {error}"))?,
-        };
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(config.with_no_client_auth())
-            .https_only()
-            .enable_http1()
-            .build();
         Ok(Self {
             uri,
-            client: Client::builder(TokioExecutor::new()).build(connector),
+            client: https::client(given.roots()?)?,
         })
     }
 
@@ -182,35 +155,4 @@ impl Webhook {
         }
         serde_json::from_slice(&body).map_err(|error| format!("the answer is no JSON: {error}"))
     }
-}
-
-fn uri(url: &str) -> Result<Uri, String> {
-    let uri: Uri = url
-        .parse()
-        .map_err(|error| format!("url must be a valid URL: {error}"))?;
-    if uri.scheme_str() != Some("https") {
-        return Err("'https' is the only allowed URL scheme".to_owned());
-    }
-    let Some(authority) = uri.authority().filter(|it| !it.host().is_empty()) else {
-        return Err("host must be specified".to_owned());
-    };
-    if authority.as_str().contains('@') {
-        return Err("user information is not permitted in the URL".to_owned());
-    }
-    if url.contains('#') {
-        return Err("fragments are not permitted in the URL".to_owned());
-    }
-    if uri.query().is_some() {
-        return Err("query parameters are not permitted in the URL".to_owned());
-    }
-    Ok(uri)
-}
-
-/// What was really wrong: clients wrap it several times.
-fn innermost(error: &dyn Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

@@ -4,6 +4,7 @@ mod apply;
 mod delete;
 mod review;
 mod scale;
+mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +56,10 @@ pub(crate) async fn write(
     let answer = async {
         match request.verb {
             Verb::Create if request.resource.traits.offered == Offered::Asking => {
-                writing.review(&render, headers, &body)
+                writing.review(&render, headers, &body).await
+            }
+            Verb::Create if request.subresource == Some(Subresource::Token) => {
+                writing.token(&render, headers, &body).await
             }
             Verb::Delete => writing.delete(&render, headers, &body).await,
             Verb::DeleteCollection => writing.delete_many(&render, headers, &body).await,

@@ -8,6 +8,7 @@ mod backup;
 mod enrol;
 mod laboratory;
 mod lock;
+mod oidc;
 mod places;
 mod serve;
 
@@ -30,7 +31,7 @@ struct Groma {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the control plane: the API server and all controllers
-    Serve(serve::Options),
+    Serve(Box<serve::Options>),
     /// Run the agent of a host
     Agent(agent::Options),
     /// Build, watch and remove a laboratory on this machine
@@ -101,7 +102,7 @@ fn run(groma: Groma) -> anyhow::Result<ExitCode> {
         .build()?;
     runtime.block_on(async {
         match groma.command {
-            Command::Serve(options) => serve::run(options).await.map(|()| ExitCode::SUCCESS),
+            Command::Serve(options) => serve::run(*options).await.map(|()| ExitCode::SUCCESS),
             Command::Agent(options) => agent::run(options).await.map(|()| ExitCode::SUCCESS),
             Command::Lab(command) => laboratory::run(command).await,
             Command::Backup(options) => backup::take(&options, &groma.access)

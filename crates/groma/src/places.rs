@@ -12,6 +12,11 @@ pub fn secret_keys(state: &Path) -> PathBuf {
     state.join("secrets.keys")
 }
 
+/// The key that signs the tokens of service accounts.
+pub fn account_key(state: &Path) -> PathBuf {
+    state.join("accounts.key")
+}
+
 /// The authority that signs certificates.
 pub fn authority(state: &Path) -> PathBuf {
     state.join("authority")

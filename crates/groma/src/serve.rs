@@ -17,7 +17,7 @@ use apiserver::store::etcd::Leading;
 use apiserver::store::redb::Redb;
 use apiserver::store::sealed::Sealer;
 use apiserver::tls::Authority;
-use apiserver::{HISTORY_EVENTS_DEFAULT, Server};
+use apiserver::{AccountKey, HISTORY_EVENTS_DEFAULT, Server};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use kube::Client;
@@ -26,14 +26,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::keys::Keys;
 use crate::lock::Lock;
-use crate::{audit, places};
+use crate::{audit, oidc, places};
 
 /// Options of `groma serve`.
 #[derive(Debug, Args)]
 pub struct Options {
     /// Run the controllers on the Kubernetes cluster of these credentials, instead of a server of our own. Several may run:
     /// one leads, the others stand by
-    #[arg(long, conflicts_with_all = ["listen", "names", "kubernetes_kinds", "audit_policy", "audit_log"])]
+    #[arg(long, conflicts_with_all = ["listen", "names", "kubernetes_kinds", "audit_policy", "audit_log", "oidc_issuer_url"])]
     kubeconfig: Option<PathBuf>,
     /// Folder for everything that is kept
     #[arg(long, default_value = cli::SERVER_STATE, env = "GROMA_STATE")]
@@ -61,6 +61,8 @@ pub struct Options {
     secret_keys_command: Option<String>,
     #[command(flatten)]
     audit: audit::Recording,
+    #[command(flatten)]
+    provider: oidc::Provider,
     /// Blocks to run
     #[arg(long, value_delimiter = ',', default_value = "tcso,mco,wdm,tcm")]
     blocks: Vec<Block>,
@@ -160,7 +162,11 @@ fn open(options: &Options, storage: Box<dyn Storage>, sealer: &Sealer) -> anyhow
     server = server
         .sealer(sealer.clone())
         .audit(audit)
-        .history(options.history);
+        .history(options.history)
+        .account_key(AccountKey::open(&places::account_key(state))?);
+    if let Some(issuer) = options.provider.issuer()? {
+        server = server.oidc(issuer);
+    }
     if options.kubernetes_kinds {
         let authority = Authority::open(&places::authority(state), Timestamp::now())?;
         server = server.kubernetes_kinds(authority.certificate());
@@ -263,6 +269,7 @@ mod tests {
             secret_keys: None,
             secret_keys_command: None,
             audit: audit::Recording::default(),
+            provider: oidc::Provider::default(),
             blocks: Vec::new(),
         };
         let expected = ["groma.example"].iter().chain(names_expected);

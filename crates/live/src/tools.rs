@@ -2,6 +2,7 @@
 
 pub mod cluster_api;
 pub mod flux;
+pub mod keycloak;
 pub mod module;
 pub mod python;
 

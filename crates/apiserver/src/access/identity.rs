@@ -60,6 +60,14 @@ impl Identity {
         Self::user(format!("{HOST_PREFIX}{name}"), [HOSTS_GROUP.to_owned()])
     }
 
+    /// The service account of that name and uid.
+    pub(crate) fn account(namespace: &str, name: &str, uid: &str) -> Self {
+        Self {
+            uid: uid.to_owned(),
+            ..Self::user(account(namespace, name), account_groups(namespace))
+        }
+    }
+
     /// Somebody who shows nothing.
     #[must_use]
     pub fn anonymous() -> Self {

@@ -22,7 +22,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::HOSTS_GROUP;
-use crate::listen::{self, Listening};
+use crate::listen::{self, Listening, UNKNOWN_REQUESTS_MAX};
 use crate::tls::{Authority, Credentials, client_config};
 
 type BoxBody = http_body_util::combinators::UnsyncBoxBody<Bytes, hyper::Error>;
@@ -104,9 +104,12 @@ impl Place {
         }
     }
 
-    async fn dial(&self, certificate: &Credentials, protocol: &[u8]) -> TlsStream<TcpStream> {
-        let config =
-            client_config(self.authority.certificate(), Some(certificate), protocol).unwrap();
+    async fn dial(
+        &self,
+        certificate: Option<&Credentials>,
+        protocol: &[u8],
+    ) -> TlsStream<TcpStream> {
+        let config = client_config(self.authority.certificate(), certificate, protocol).unwrap();
         let stream = TcpStream::connect(self.listening.address().unwrap())
             .await
             .unwrap();
@@ -133,7 +136,7 @@ impl Place {
         host: &'static str,
         name: &'static str,
     ) -> JoinHandle<api::Result<()>> {
-        let connection = self.dial(&self.host(certificate), b"http/1.1").await;
+        let connection = self.dial(Some(&self.host(certificate)), b"http/1.1").await;
         let service =
             service_fn(move |request| async move { Ok(agent_answers(name, request).await) });
         tokio::spawn(agent::serve(connection, host, service))
@@ -151,10 +154,10 @@ impl Place {
             .authority
             .issue_client("alice", Some("system:masters"), Timestamp::now())
             .unwrap();
-        self.client(&certificate).await
+        self.client(Some(&certificate)).await
     }
 
-    async fn client(&self, certificate: &Credentials) -> SendRequest<BoxBody> {
+    async fn client(&self, certificate: Option<&Credentials>) -> SendRequest<BoxBody> {
         let io = TokioIo::new(self.dial(certificate, b"h2").await);
         let (client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
             .await
@@ -324,7 +327,7 @@ async fn only_the_host_itself_opens_its_door() {
 async fn a_host_may_not_use_doors() {
     let place = Place::new().await;
     let _agent = place.open("mad-1", "first").await;
-    let mut host = place.client(&place.host("mad-1")).await;
+    let mut host = place.client(Some(&place.host("mad-1"))).await;
     for path in [
         "/namespaces/default/instances/web-0/log",
         "/hosts/mad-1/proxy/counters",
@@ -360,9 +363,57 @@ async fn roles_say_who_uses_doors() {
             .unwrap();
         let mut request = get(path);
         *request.method_mut() = method.parse().unwrap();
-        let mut client = place.client(&certificate).await;
+        let mut client = place.client(Some(&certificate)).await;
         let response = client.send_request(request).await.unwrap();
         assert_eq!(response.status(), expected, "{group} {method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_shows_a_token_uses_doors_as_long_as_he_likes() {
+    let place = Place::new().await;
+    let _agent = place.open("mad-1", "first").await;
+    let mut admin = place.admin().await;
+    let mut made = async |path: &str, document: Value| {
+        let body = Full::from(document.to_string()).map_err(|never| match never {});
+        let request = Request::post(format!("https://localhost{path}"));
+        let request = request.body(body.boxed_unsync()).unwrap();
+        let (code, made) = read(admin.send_request(request).await.unwrap()).await;
+        assert_eq!(code, 201, "{made}");
+        made
+    };
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    made(accounts, json!({"metadata": {"name": "bot"}})).await;
+    let rbac = "rbac.authorization.k8s.io";
+    let binding = json!({
+        "metadata": {"name": "bot"}, "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "ServiceAccount", "name": "bot", "namespace": "default"}],
+    });
+    made(
+        &format!("/apis/{rbac}/v1/namespaces/default/rolebindings"),
+        binding,
+    )
+    .await;
+    let token = made(&format!("{accounts}/bot/token"), json!({})).await;
+    let token = format!("Bearer {}", token["status"]["token"].as_str().unwrap());
+    let log = "/namespaces/default/instances/web-0/log";
+    for (token, expected) in [(token.as_str(), 200), ("Bearer nonsense", 401)] {
+        let mut client = place.client(None).await;
+        let mut answered = Vec::new();
+        for _ in 0..=UNKNOWN_REQUESTS_MAX {
+            let mut request = get(log);
+            let headers = request.headers_mut();
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_str(token).unwrap());
+            let ready = client.ready().await.is_ok();
+            let Ok(response) = client.send_request(request).await else {
+                break;
+            };
+            assert!(ready);
+            answered.push(read(response).await.0);
+        }
+        let all = answered.iter().all(|code| *code == expected);
+        let stays = answered.len() > UNKNOWN_REQUESTS_MAX;
+        assert!(all && stays == (expected == 200), "{answered:?}");
     }
 }
 

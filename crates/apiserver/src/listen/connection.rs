@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
+use crate::authentication::Known;
 use crate::failure::Failure;
 use crate::passage::Peer;
 
@@ -86,8 +87,16 @@ pub(super) async fn serve<S: Service>(
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }
-        seen_here.note(is_known);
-        answer(service.clone(), request)
+        seen_here.requests.fetch_add(1, Ordering::Relaxed);
+        let (answered, seen) = (answer(service.clone(), request), seen_here.clone());
+        async move {
+            let answered = answered.await?;
+            // Somebody may also be known by a token.
+            if !is_known && answered.extensions().get::<Known>().is_none() {
+                seen.answered_unknown();
+            }
+            Ok::<_, Infallible>(answered)
+        }
     });
     let builder = builder();
     let mut connection =
@@ -113,14 +122,16 @@ pub(super) async fn serve<S: Service>(
 #[derive(Default)]
 struct Seen {
     requests: AtomicUsize,
+    /// How many of these somebody has made whom nobody knows.
+    unknown: AtomicUsize,
     /// Told when a client that nobody knows has asked often enough.
     enough: Notify,
 }
 
 impl Seen {
-    fn note(&self, is_known: bool) {
-        let before = self.requests.fetch_add(1, Ordering::Relaxed);
-        if !is_known && before + 1 >= UNKNOWN_REQUESTS_MAX {
+    fn answered_unknown(&self) {
+        let before = self.unknown.fetch_add(1, Ordering::Relaxed);
+        if before + 1 >= UNKNOWN_REQUESTS_MAX {
             self.enough.notify_one();
         }
     }

@@ -13,7 +13,7 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tower::service_fn;
 
-use super::connection::{HEAD_BYTES_MAX, HEAD_PATIENCE, HEADERS_MAX, UNKNOWN_REQUESTS_MAX};
+use super::connection::{HEAD_BYTES_MAX, HEAD_PATIENCE, HEADERS_MAX};
 use super::*;
 use crate::tls::{Authority, Credentials, client_config};
 

@@ -1,6 +1,5 @@
 //! The schemas of one document: those of definitions as they were given, those of built-ins from their Rust types.
 
-use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
@@ -9,7 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::group_version_kind;
 use crate::builtin::lists::{self, LISTS, List, Merged, Owned};
+use crate::builtin::reviews::TOKEN_REQUEST;
 use crate::definition::{LIMITS, whole};
+use crate::request::Subresource;
 use crate::resource::{Resource, Version};
 use crate::scale;
 
@@ -65,8 +66,8 @@ impl Schemas {
                 self.made.insert(name.clone(), schema);
             }
         }
-        if version.scale.is_some() {
-            self.add_scale();
+        for part in Subresource::of(resource, version) {
+            self.add_form(part);
         }
         let list = self.list(&name, resource, version);
         self.made.insert(list_name(resource, version), list);
@@ -75,10 +76,18 @@ impl Schemas {
         self.made.entry(name).or_insert_with(|| json!({}))[KIND] = kind;
     }
 
-    fn add_scale(&mut self) {
-        let (resource, version) = (&scale::RESOURCE, &scale::RESOURCE.versions[0]);
-        drop(self.generator.subschema_for::<Scale>());
-        let kind = json!([group_version_kind(resource, version, scale::KIND)]);
+    /// Adds the kind of what is written to a part, if it is one of its own.
+    fn add_form(&mut self, part: Subresource) {
+        let resource = match part {
+            Subresource::Scale => &scale::RESOURCE,
+            Subresource::Token => &TOKEN_REQUEST,
+            Subresource::Finalize | Subresource::Status => return,
+        };
+        let version = &resource.versions[0];
+        if let Some(typed) = version.typed {
+            (typed.schema)(&mut self.generator);
+        }
+        let kind = json!([group_version_kind(resource, version, &resource.kind)]);
         self.made
             .insert(name(resource, version), json!({KIND: kind}));
     }

@@ -13,7 +13,7 @@ use crate::review;
 
 impl Writing<'_> {
     /// Answers what the author asks about himself.
-    pub(super) fn review(
+    pub(super) async fn review(
         &self,
         render: &Render,
         headers: &HeaderMap,
@@ -21,12 +21,11 @@ impl Writing<'_> {
     ) -> Result<Response<Body>, Failure> {
         let (mut value, mut warnings) = self.decode(headers, body)?;
         self.place(&mut value)?;
-        let known = Known::default();
-        let draft = self.frame(&known).draft(value)?;
+        let draft = self.frame(&Known::default()).draft(value)?;
         warnings.extend(draft.warnings);
         let mut answer = draft.value;
         answer["status"] =
-            review::status(self.server, self.author.identity, self.request, &answer)?;
+            review::status(self.server, self.author.identity, self.request, &answer).await?;
         if self.request.resource.kind == review::SELF.1 {
             meta_mut(&mut answer).insert("creationTimestamp".to_owned(), self.server.now().into());
         }

@@ -1,5 +1,7 @@
 //! Roles as kubectl makes them, and what it says of rights: `create role`, `--as`, `auth`.
 
+use serde_json::Value;
+
 use crate::place::{each, rows};
 
 #[test]
@@ -56,6 +58,44 @@ fn nobody_gives_what_he_has_not() {
             place.refused("create rolebinding all --clusterrole=cluster-admin --user=ann --as ann");
         assert!(
             said.contains("is attempting to grant RBAC permissions not currently held"),
+            "{said}"
+        );
+    });
+}
+
+#[test]
+fn an_account_comes_in_with_the_token_that_was_made_for_it() {
+    each(|place| {
+        place.ok("create serviceaccount bot");
+        place.ok("create secret generic box");
+        place.ok("create rolebinding bot --clusterrole=view --serviceaccount=default:bot");
+        let lines = [
+            "create token bot",
+            "create token bot --duration 10m --bound-object-kind Secret --bound-object-name box",
+        ];
+        for line in lines {
+            let token = place.ok(line);
+            let mut config: Value =
+                serde_json::from_slice(&std::fs::read(place.path("kubeconfig")).unwrap()).unwrap();
+            config["users"][0]["user"] = serde_json::json!({"token": token.trim()});
+            let file = place.file("bot", &config.to_string());
+            let as_bot = |line: &str| format!("{line} --kubeconfig {file}");
+            let whoami = place.ok(&as_bot(
+                "auth whoami -o jsonpath={.status.userInfo.username}",
+            ));
+            assert_eq!(whoami, "system:serviceaccount:default:bot");
+            place.ok(&as_bot("get configmaps"));
+            let said = place.refused(&as_bot("get secrets"));
+            assert!(said.contains("Error from server (Forbidden)"), "{said}");
+        }
+        let said = place.refused("create token bot --audience a --duration 1m");
+        assert!(
+            said.contains("may not specify a duration less than 10 minutes"),
+            "{said}"
+        );
+        let said = place.refused("create token nobody");
+        assert!(
+            said.contains("serviceaccounts \"nobody\" not found"),
             "{said}"
         );
     });
