@@ -8,6 +8,7 @@ mod check;
 mod cost;
 mod fill;
 mod format;
+mod formed;
 mod lists;
 mod prune;
 mod rules;
@@ -186,6 +187,11 @@ impl Schema {
     /// Fills in defaults, drops nulls that mean nothing and writes whole numbers as such.
     pub(crate) fn fill(&self, value: &mut Value) {
         fill::fill(self, value);
+    }
+
+    /// Whether pruning and filling would leave a document as it is.
+    pub(crate) fn is_formed(&self, value: &Value) -> bool {
+        formed::root(self, value)
     }
 
     /// What is wrong with a document; `old` is its previous state, for rules about transitions, and `apart` says that its

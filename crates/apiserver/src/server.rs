@@ -413,12 +413,12 @@ pub(crate) fn in_form(registry: &Registry, object: Arc<Object>) -> Arc<Object> {
     let Some(schema) = schema else {
         return object;
     };
+    if schema.is_formed(&object.value) {
+        return object;
+    }
     let mut value = object.value.clone();
     schema.prune(&mut value, &mut Vec::new());
     schema.fill(&mut value);
-    if value == *object.value {
-        return object;
-    }
     Arc::new(object.with(value))
 }
 

@@ -43,7 +43,7 @@ pub(super) fn fill(schema: &Schema, value: &mut Value) {
 }
 
 /// The integer that a number with a point stands for, if there is one that fits.
-fn whole(number: &Number) -> Option<Number> {
+pub(super) fn whole(number: &Number) -> Option<Number> {
     let float = number.as_f64().filter(|_| number.is_f64())?;
     // Above 2⁵³ several integers share one float, and which was meant is lost.
     let exact = float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0;

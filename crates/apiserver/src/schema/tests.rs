@@ -1,6 +1,7 @@
 //! Schemas as kube-apiserver treats them.
 
 mod edges;
+mod formed;
 
 use std::sync::{Arc, Mutex};
 

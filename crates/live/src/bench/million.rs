@@ -82,6 +82,8 @@ fn fill(path: &Path, n: usize) -> Result<()> {
 /// An object as a server stores it.
 fn stored(at: usize, revision: u64) -> Result<Write> {
     let mut object: Value = serde_json::from_str(&objects::small(at))?;
+    // As its schema fills it.
+    object["spec"]["replicas"] = 1.into();
     let metadata = object["metadata"].as_object_mut().context("it has one")?;
     let more = json!({
         "namespace": "default", "uid": format!("00000000-0000-4000-8000-{at:012}"), "generation": 1,
