@@ -14,6 +14,8 @@ mod backup;
 mod body;
 mod boot;
 mod builtin;
+#[cfg(test)]
+mod chance;
 mod collect;
 mod convert;
 mod decode;

@@ -51,18 +51,39 @@ impl Groma {
     /// # Errors
     /// Why there is none on this machine.
     pub fn start(arguments: &[&str]) -> Result<Self, Skip> {
+        let mut this = Self::begin(arguments)?;
+        this.wait();
+        Ok(this)
+    }
+
+    /// As [`start`](Self::start), without waiting until it listens.
+    ///
+    /// # Errors
+    /// Why there is none on this machine.
+    pub fn begin(arguments: &[&str]) -> Result<Self, Skip> {
         let program = program()?;
         let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
         let folder = tempfile::tempdir().expect("a folder can be made");
         let running = serve(&program, folder.path(), &arguments);
-        let mut this = Self {
+        Ok(Self {
             program,
             arguments,
             running,
             folder,
-        };
-        this.wait();
-        Ok(this)
+        })
+    }
+
+    /// Waits until it has logged that.
+    ///
+    /// # Panics
+    /// With what it wrote, if it does not in time.
+    pub fn wait_for(&mut self, logged: &str) {
+        self.wait_until(logged, |this| this.log().contains(logged));
+    }
+
+    /// What it wrote.
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default()
     }
 
     /// Ends it and starts it again on what it kept, at the same address.
@@ -86,19 +107,23 @@ impl Groma {
     ///
     /// # Panics
     /// With what it wrote, if it does not in time.
-    fn wait(&mut self) {
+    pub fn wait(&mut self) {
+        self.wait_until("it listens", Self::listens);
+    }
+
+    fn wait_until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let begun = Instant::now();
-        while !self.listens() {
+        while !holds(self) {
             let ended = !matches!(self.running.try_wait(), Ok(None));
             if ended || begun.elapsed() > UP {
-                let log = fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
-                panic!("groma serve does not listen\n{log}");
+                panic!("groma serve: {what:?} does not come\n{}", self.log());
             }
             thread::sleep(LOOK);
         }
     }
 
-    fn listens(&self) -> bool {
+    /// Whether somebody can connect to it.
+    pub fn listens(&self) -> bool {
         let text = fs::read_to_string(self.folder.path().join("address")).unwrap_or_default();
         let address: Option<SocketAddr> = text.trim().parse().ok();
         address.is_some_and(|address| TcpStream::connect(address).is_ok())

@@ -22,6 +22,15 @@ fn open(folder: &TempDir, sealer: &Sealer) -> Api {
     Api(server.sealer(sealer.clone()).build().expect("a server"))
 }
 
+/// A server that has been used.
+async fn in_use(folder: &TempDir) -> (Api, Sealer) {
+    let sealer = Sealer::parse(&Sealer::new_file("a")).expect("keys");
+    let api = open(folder, &sealer);
+    api.call("POST", WIDGETS, &widget("a", "h")).await;
+    api.call("POST", SECRETS, &secret("s", "hunter2")).await;
+    (api, sealer)
+}
+
 fn store(folder: &TempDir) -> std::path::PathBuf {
     folder.path().join("objects")
 }
@@ -63,10 +72,7 @@ fn has(haystack: &[u8], needle: &str) -> bool {
 #[tokio::test]
 async fn what_was_backed_up_is_there_again() {
     let (here, there) = (folder(), folder());
-    let sealer = Sealer::parse(&Sealer::new_file("a")).expect("keys");
-    let api = open(&here, &sealer);
-    api.call("POST", WIDGETS, &widget("a", "h")).await;
-    api.call("POST", SECRETS, &secret("s", "hunter2")).await;
+    let (api, sealer) = in_use(&here).await;
     let (before, revision) = (content(&api), api.0.revision());
     // What is written while it is taken is not in it.
     let response = api.send("GET", "/backup", &[], String::new()).await;
@@ -90,10 +96,7 @@ async fn what_was_backed_up_is_there_again() {
 #[tokio::test]
 async fn a_backup_leads_back_to_what_was_before() {
     let (here, there) = (folder(), folder());
-    let sealer = Sealer::parse(&Sealer::new_file("a")).expect("keys");
-    let api = open(&here, &sealer);
-    api.call("POST", WIDGETS, &widget("a", "h")).await;
-    api.call("POST", SECRETS, &secret("s", "hunter2")).await;
+    let (api, sealer) = in_use(&here).await;
     let (before, revision) = (content(&api), api.0.revision());
     api.call("DELETE", &format!("{WIDGETS}/a"), &Value::Null)
         .await;

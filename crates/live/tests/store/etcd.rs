@@ -18,7 +18,7 @@ use live::bench::load::Call;
 use live::etcd::Cluster;
 use live::history::{Version, judge};
 use live::{Groma, Skip};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{sleep, timeout};
 
 use crate::clients::{Ask, Field, MAPS, create, version_of};
@@ -32,8 +32,6 @@ const ROUNDS: usize = 6;
 const WRITES: usize = 40;
 /// How long that may take: members elect another leader after a second, and are asked again after five.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long it is watched that a server stands by.
-const STANDS_BY: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(10);
 
 #[test]
@@ -75,7 +73,7 @@ async fn members_that_fail_lose_nothing_that_was_acknowledged() {
         let server = Server::builder().storage(open(cluster)).build();
         server.unwrap_or_else(|error| panic!("{}", api::chain(&error)))
     };
-    let server = tokio::task::block_in_place(|| build(&cluster));
+    let server = block_in_place(|| build(&cluster));
     let first = server.revision();
     let field = Field::default();
     let mut clients = JoinSet::new();
@@ -105,7 +103,7 @@ async fn members_that_fail_lose_nothing_that_was_acknowledged() {
     println!("{ROUNDS} failures, {judged:?}, 0 acknowledged writes lost");
     drop(server);
     // Another server finds the same, and the same past.
-    let server = tokio::task::block_in_place(|| build(&cluster));
+    let server = block_in_place(|| build(&cluster));
     let again = changes(&server, first);
     assert_eq!(again[..heard.len()], heard[..]);
 }
@@ -162,18 +160,15 @@ async fn take_over() -> Result<(), Skip> {
         format!("--secret-keys={}", path(&keys)),
         "--blocks=tcso".to_owned(),
     ];
-    let start = {
-        let arguments = arguments.clone();
-        move || Groma::start(&arguments.each_ref().map(String::as_str))
-    };
-    let mut first = tokio::task::block_in_place(&start)?;
+    let arguments = arguments.each_ref().map(String::as_str);
+    let mut first = block_in_place(|| Groma::start(&arguments))?;
     let told = ask(&first, create("kept")).await;
     assert_eq!(told, StatusCode::CREATED);
-    let second = tokio::task::spawn_blocking(start);
-    sleep(STANDS_BY).await;
-    assert!(!second.is_finished(), "it stands by while another serves");
+    let mut second = Groma::begin(&arguments)?;
+    block_in_place(|| second.wait_for("another server writes; this one waits"));
+    assert!(!second.listens(), "it stands by while another serves");
     first.end();
-    let second = second.await.expect("it panics nowhere")?;
+    block_in_place(|| second.wait());
     let found = ask(&second, Call::get(format!("{MAPS}/kept"))).await;
     assert_eq!(found, StatusCode::OK);
     assert_eq!(ask(&second, create("goes-on")).await, StatusCode::CREATED);

@@ -13,8 +13,9 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::Background;
 use super::gateway::{Failed, base64};
-use super::{Background, Place};
+use super::place::Place;
 
 /// How long the key stays after the one that holds it was last heard of, in seconds.
 const LEASE_SECONDS: u64 = 10;

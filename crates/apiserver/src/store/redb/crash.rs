@@ -16,6 +16,7 @@ use redb::{Builder, StorageBackend};
 
 use super::transaction::commit;
 use super::{CACHE_BYTES, Redb, initialise};
+use crate::chance::Chance;
 use crate::store::{Batch, Error, Loaded, Storage, Write};
 
 /// Power cuts of a standard run.
@@ -126,30 +127,6 @@ fn put(file: &mut Vec<u8>, at: usize, data: &[u8]) {
         file.resize(end, 0);
     }
     file[at..end].copy_from_slice(data);
-}
-
-/// A small generator: a case is found again by its numbers.
-struct Chance(u64);
-
-impl Chance {
-    /// Below `n`, as in SplitMix64.
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
-
-    fn index(&mut self, n: usize) -> usize {
-        usize::try_from(self.below(n as u64)).expect("it is less than an index")
-    }
-
-    fn shuffle<T>(&mut self, list: &mut [T]) {
-        for at in (1..list.len()).rev() {
-            list.swap(at, self.index(at + 1));
-        }
-    }
 }
 
 type Entries = BTreeMap<String, Bytes>;
