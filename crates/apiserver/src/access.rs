@@ -10,6 +10,7 @@ pub(crate) mod aggregation;
 pub(crate) mod attributes;
 pub(crate) mod bootstrap;
 pub(crate) mod escalation;
+pub(crate) mod headers;
 mod host;
 mod identity;
 pub(crate) mod impersonation;

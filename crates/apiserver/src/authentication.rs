@@ -17,6 +17,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::access::Identity;
+use crate::access::headers::REMOTE;
 use crate::failure::Failure;
 use crate::server::Server;
 
@@ -57,12 +58,15 @@ pub(crate) enum Refused {
     Gone(&'static str),
 }
 
-/// Who makes a request: whom the door knows, or else whose token it shows.
+/// Who makes a request: whom the door knows or for whom that one asks, or else whose token it shows.
 pub(crate) async fn author<'i>(
     server: &Server,
     door: &'i Identity,
     headers: &HeaderMap,
 ) -> Result<Cow<'i, Identity>, Failure> {
+    if door.is_server() {
+        return Ok(Cow::Owned(REMOTE.read(headers)));
+    }
     let token = bearer(headers).filter(|_| *door == Identity::anonymous());
     let Some(token) = token else {
         return Ok(Cow::Borrowed(door));

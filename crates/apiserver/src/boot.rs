@@ -167,7 +167,7 @@ pub(crate) fn unreadable(why: impl std::fmt::Display) -> api::Error {
     )
 }
 
-fn refused(failure: Failure) -> api::Error {
+pub(crate) fn refused(failure: Failure) -> api::Error {
     api::Error::new(
         api::ErrorKind::Internal,
         format!("cannot prepare the API server: {failure}"),

@@ -32,6 +32,7 @@ use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::object::Object;
 use crate::passage::{Passage, Tracked};
+use crate::replica::{self, Replica, Way};
 use crate::serve::refusal;
 use crate::server::Server;
 
@@ -42,8 +43,8 @@ const GROUP: &str = "groma.dev";
 /// Headers of a user's request that an agent gets to see.
 const PASSED_ON: [header::HeaderName; 2] = [header::ACCEPT, header::CONTENT_TYPE];
 
-/// An answer of the server itself, or one that comes through a door.
-pub type Answered = Either<Body, Tracked<Incoming>>;
+/// An answer of the server itself, or one that comes through a door or from another server.
+pub type Answered = Either<Body, Either<Tracked<Incoming>, Incoming>>;
 
 /// A server with its doors, as one identity meets it: what a listener serves.
 #[derive(Clone)]
@@ -66,7 +67,54 @@ impl Doors {
 }
 
 impl Service {
-    async fn answer(self, request: Request<Incoming>) -> Response<Answered> {
+    /// Answers as one of several servers, if it is one.
+    async fn answer(self, mut request: Request<Incoming>) -> Response<Answered> {
+        let Some(replica) = self.server.replica() else {
+            return self.answer_here(request).await;
+        };
+        if self.identity.is_server() {
+            replica::say_whence(&mut request);
+        }
+        let (head, body) = request.into_parts();
+        let way = replica.way(&self.server, &head).await;
+        let request = Request::from_parts(head, body);
+        let failure = match way {
+            Ok(Way::Here) => return self.answer_here(request).await,
+            Ok(Way::HereInTerm) => {
+                let answer = self.answer_here(request).await;
+                match replica.in_term(&self.server) {
+                    true => return answer,
+                    false => replica::out_of_term(),
+                }
+            }
+            Ok(Way::There) => match self.answer_there(replica, request).await {
+                Ok(response) => return response.map(|body| Either::Right(Either::Right(body))),
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
+        };
+        refusal(&failure).map(Either::Left)
+    }
+
+    /// What the server answers that writes.
+    async fn answer_there(
+        &self,
+        replica: &Replica,
+        request: Request<Incoming>,
+    ) -> Result<Response<Incoming>, Failure> {
+        if self.identity.is_server() {
+            return Err(replica::follows());
+        }
+        let author = authentication::author(&self.server, &self.identity, request.headers()).await;
+        let author = author?.into_owned();
+        let mut response = replica.pass(&author, request).await?;
+        if author != self.identity {
+            response.extensions_mut().insert(authentication::Known);
+        }
+        Ok(response)
+    }
+
+    async fn answer_here(&self, request: Request<Incoming>) -> Response<Answered> {
         if Route::of(request.uri().path()).is_none() {
             let answered = self.server.serve(&self.identity, request).await;
             return answered.map(Either::Left);
@@ -104,7 +152,10 @@ impl Service {
                 Err(failure) => failure,
             },
             _ => match self.pass(author, request).await {
-                Ok(response) => return passage.end_later(response).await.map(Either::Right),
+                Ok(response) => {
+                    let response = passage.end_later(response).await;
+                    return response.map(|body| Either::Right(Either::Left(body)));
+                }
                 Err(failure) => failure,
             },
         };
@@ -174,6 +225,11 @@ impl Service {
         host.map(str::to_owned)
             .ok_or_else(|| Failure::internal(format!("instance {name:?} names no host")))
     }
+}
+
+/// Whether a path leads through a door, or to one.
+pub(crate) fn is_through(path: &str) -> bool {
+    Route::of(path).is_some()
 }
 
 fn object(

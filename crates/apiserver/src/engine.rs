@@ -22,6 +22,7 @@ use crate::history::{Change, Event};
 use crate::ids::Ids;
 use crate::object::{Key, Object, json_bytes};
 use crate::registry::Registry;
+use crate::replica;
 use crate::server;
 use crate::state::{State, Visible};
 use crate::store::{self, Storage};
@@ -233,20 +234,44 @@ impl Engine {
         storage.commit(batch, Box::new(move |result| engine.done(revision, result)));
     }
 
+    /// Shows everything up to `revision`. Answers whether names may have become free, and whether aggregated roles may have
+    /// changed.
+    fn show(&self, state: &mut State, revision: u64) -> (bool, bool) {
+        state.publish(revision);
+        // Whoever hears that a definition is there may use it at once.
+        let freed = self.redefine(state);
+        self.ask_anew(state);
+        let roles = self.authorizer.follow(&state.take_granted());
+        state.wake(revision);
+        (freed, roles)
+    }
+
+    /// Shows what another server has written, or learns that it will hear no more of it.
+    pub(crate) fn hear(&self, heard: Result<store::Batch, store::Error>) -> Result<(), store::Error> {
+        let mut state = self.state();
+        let revision = heard.as_ref().map_or(0, |batch| batch.revision);
+        let odd = || store::Error::new("what another server wrote does not follow what is known");
+        let heard = heard.and_then(|batch| state.hear(batch).ok_or_else(odd));
+        match &heard {
+            // What follows from it is the other one's to do.
+            Ok(()) => {
+                self.show(&mut state, revision);
+            }
+            Err(error) => {
+                tracing::error!(error = api::chain(error), "this server cannot follow any more");
+                state.fail(error);
+            }
+        }
+        heard
+    }
+
     /// Storage has decided about everything up to `revision`.
     fn done(self: &Arc<Self>, revision: u64, result: Result<(), store::Error>) {
         let mut state = self.state();
         let (mut freed, mut roles) = (false, false);
         state.answered();
         match result {
-            Ok(()) => {
-                state.publish(revision);
-                // Whoever hears that a definition is there may use it at once.
-                freed = self.redefine(&mut state);
-                self.ask_anew(&mut state);
-                roles = self.authorizer.follow(&state.take_granted());
-                state.wake(revision);
-            }
+            Ok(()) => (freed, roles) = self.show(&mut state, revision),
             Err(error) => {
                 tracing::error!(?error, "storage failed; no more writes are taken");
                 state.fail(&error);
@@ -308,6 +333,9 @@ fn take(
 ) -> Result<Decided, Failure> {
     if state.broken.is_some() {
         return Err(storage_failed());
+    }
+    if state.follows {
+        return Err(replica::follows());
     }
     let most = state.document_bytes_max();
     let object = match (outcome, latest) {

@@ -249,15 +249,21 @@ impl Failure {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
+    /// 503: not now; nothing was done, and it may be asked again.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(503, "ServiceUnavailable", message).again_in_a_second()
+    }
+
     /// 429: later it may be possible.
     #[must_use]
     pub fn too_many_requests(message: impl Into<String>) -> Self {
-        let mut failure = Self::new(429, "TooManyRequests", message);
+        Self::new(429, "TooManyRequests", message).again_in_a_second()
+    }
+
+    fn again_in_a_second(mut self) -> Self {
         let seconds = 1.into();
-        failure
-            .details
-            .insert("retryAfterSeconds".to_owned(), seconds);
-        failure
+        self.details.insert("retryAfterSeconds".to_owned(), seconds);
+        self
     }
 
     /// 500: storage or the server itself failed.

@@ -33,6 +33,14 @@ pub enum Change {
 }
 
 impl Change {
+    /// What it is to be set, where something was or not.
+    pub(crate) fn of(old: Option<&Arc<Object>>) -> Self {
+        match old {
+            Some(_) => Self::Modified,
+            None => Self::Added,
+        }
+    }
+
     /// As in watch events.
     #[must_use]
     pub fn name(self) -> &'static str {

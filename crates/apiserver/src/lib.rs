@@ -57,6 +57,7 @@ mod query;
 mod read;
 mod registry;
 mod render;
+mod replica;
 mod request;
 mod resource;
 mod review;

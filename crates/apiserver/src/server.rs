@@ -22,12 +22,15 @@ use crate::metrics::Metrics;
 use crate::object::{Key, Object};
 use crate::openapi::Documents;
 use crate::registry::Registry;
+use crate::replica::Replica;
 use crate::resource::Home;
 use crate::selection::Selection;
 use crate::state::State;
+use crate::store::etcd::{Candidate, Leading};
 use crate::store::memory::Memory;
 use crate::store::sealed::{Sealed, Sealer};
 use crate::store::{Loaded, Storage};
+use crate::tls::Authority;
 use crate::{boot, definition};
 
 /// A Kubernetes-style API server. Clones are the same server.
@@ -50,6 +53,8 @@ struct Handle {
     audit: Option<Audit>,
     metrics: Metrics,
     fairness: Fairness,
+    /// Set on one of several servers.
+    replica: Option<Replica>,
     /// What describes a registry.
     documents: Mutex<Option<(Arc<Registry>, Arc<Documents>)>>,
 }
@@ -73,6 +78,7 @@ pub struct Builder {
     account_key: Option<account::Key>,
     oidc: Option<oidc::Issuer>,
     audit: Option<Audit>,
+    replica: Option<Replica>,
 }
 
 impl Server {
@@ -106,6 +112,7 @@ impl Server {
             account_key: None,
             oidc: None,
             audit: None,
+            replica: None,
         }
     }
 
@@ -199,18 +206,44 @@ impl Server {
         &self.0.fairness
     }
 
-    /// Whether storage takes no more writes.
+    /// What makes it one of several servers, if it is one.
+    pub(crate) fn replica(&self) -> Option<&Replica> {
+        self.0.replica.as_ref()
+    }
+
+    /// Waits until no other server writes and all that was written is here, and writes from then on, until the handle is
+    /// dropped. Other servers learn that this one is reached at `url`.
+    ///
+    /// # Errors
+    /// When the storage refuses, what was written does not arrive, or a definition of ours cannot be stored.
+    ///
+    /// # Panics
+    /// When it was not built as a [replica](Builder::replica).
+    pub async fn lead(&self, url: &str) -> Result<Leading, api::Error> {
+        let replica = self.replica().expect("it is one of several");
+        let leading = replica.lead(self.engine(), url).await?;
+        boot::prepare(self)?;
+        let settled = self.engine().settled().await;
+        settled.map_err(boot::refused)?;
+        replica.answer_alone(leading.term());
+        Ok(leading)
+    }
+
+    /// Whether storage takes no more writes, or nothing is heard from the server that writes.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.state().broken.is_some()
     }
 
     /// Stores every Secret anew, so that the key which seals now has sealed it. What it was before stays sealed by the
-    /// older key, until that past is forgotten.
+    /// older key, until that past is forgotten. Where another server writes, that is for it to do.
     ///
     /// # Errors
     /// When storage takes no more writes.
     pub async fn reseal(&self) -> Result<usize, Failure> {
+        if self.state().follows {
+            return Ok(0);
+        }
         let secrets = Selection::all(Arc::new(Home {
             group: String::new(),
             plural: "secrets".to_owned(),
@@ -308,6 +341,16 @@ impl Builder {
         self
     }
 
+    /// One of several servers: it follows what others write, until it is told to [`lead`](Server::lead). Servers know each
+    /// other by certificates of that authority.
+    ///
+    /// # Errors
+    /// When the authority cannot sign.
+    pub fn replica(mut self, candidate: Candidate, authority: &Authority) -> Result<Self, api::Error> {
+        self.replica = Some(Replica::new(candidate, authority)?);
+        Ok(self)
+    }
+
     /// Loads what is stored and starts to serve it.
     ///
     /// # Errors
@@ -332,7 +375,8 @@ impl Builder {
         let objects = shelve(&registry, mem::take(&mut loaded.entries))?;
         let revision = loaded.revision;
         let history = History::restored(loaded, &objects, self.history);
-        let state = State::new(revision, objects, history, storage.limits());
+        let mut state = State::new(revision, objects, history, storage.limits());
+        state.follows = self.replica.is_some();
         let engine = Engine::new(registry, (self.clock, self.ids), state, storage);
         let metrics = Metrics::new(self.audit.as_ref());
         let fairness = Fairness::new(&metrics.flows);
@@ -346,10 +390,14 @@ impl Builder {
             audit: self.audit,
             metrics,
             fairness,
+            replica: self.replica,
             documents: Mutex::default(),
         };
         let server = Server(Arc::new(handle));
-        boot::prepare(&server)?;
+        match server.replica() {
+            Some(replica) => replica.follow(&server),
+            None => boot::prepare(&server)?,
+        }
         Ok(server)
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct State {
     asks_anew: bool,
     /// Visible changes of roles and bindings that do not count yet.
     granted: Vec<Arc<Event>>,
+    /// Another server writes: what becomes visible here is what it wrote.
+    pub(crate) follows: bool,
     /// Why storage takes no more writes.
     pub(crate) broken: Option<store::Error>,
 }
@@ -82,6 +84,7 @@ impl State {
             redefined: Vec::new(),
             asks_anew: false,
             granted: Vec::new(),
+            follows: false,
             broken: None,
         }
     }
@@ -130,11 +133,7 @@ impl State {
         let old = self.latest(key);
         self.decided += 1;
         let new = Arc::new(Object::at(key.clone(), self.decided, value));
-        let change = if old.is_some() {
-            Change::Modified
-        } else {
-            Change::Added
-        };
+        let change = Change::of(old.as_ref());
         let write = Write {
             revision: self.decided,
             key: key.storage_key(),
@@ -167,6 +166,34 @@ impl State {
             .insert(event.new.key.clone(), (event.revision, after));
         self.in_flight.insert(event.revision, Arc::new(event));
         self.outbox.push_back(write);
+    }
+
+    /// Takes over what another server has written; `None` if that does not follow what is here, or is no object.
+    pub(crate) fn hear(&mut self, batch: Batch) -> Option<()> {
+        if batch.after != self.decided {
+            return None;
+        }
+        for write in batch.writes {
+            let key = Key::of_storage(&write.key)?;
+            let old = self.latest(&key);
+            let event = match (write.value, old) {
+                (Some(text), old) => {
+                    let new = Arc::new(Object::of_storage(key, text)?);
+                    let change = Change::of(old.as_ref());
+                    Event::new(change, old, new)
+                }
+                (None, Some(old)) => {
+                    let last = Object::at(key, write.revision, old.value.clone());
+                    Event::new(Change::Deleted, Some(old), Arc::new(last))
+                }
+                // It went in the moment in which it came.
+                (None, None) => continue,
+            };
+            self.in_flight.insert(write.revision, Arc::new(event));
+        }
+        self.decided = batch.revision;
+        self.submitted = batch.revision;
+        Some(())
     }
 
     /// Resolves when everything decided up to `revision` is visible; `None` if it is so already.
@@ -300,8 +327,11 @@ impl State {
             self.granted.push(event.clone());
         }
         self.hub.tell(&event);
-        self.collector
-            .note(&event, self.objects.dependents(event.new.uid()).cloned());
+        // Who follows collects nothing, and looks at everything before it writes.
+        if !self.follows {
+            let dependents = self.objects.dependents(event.new.uid());
+            self.collector.note(&event, dependents.cloned());
+        }
         self.history.push(&event, self.objects.paths(&key.home));
     }
 }

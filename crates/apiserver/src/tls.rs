@@ -29,6 +29,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub use self::certificate::Subject;
 use self::certificate::{names_of, own_key, signer};
+use crate::access::Identity;
 use crate::private_file::{self, PRIVATE, PUBLIC};
 
 /// How long the authority itself is valid.
@@ -126,6 +127,13 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(&params)
             .map_err(|e| failed(format!("cannot issue a certificate for {common_name:?}"), e))
+    }
+
+    /// Signs a certificate by which a server asks another one.
+    pub(crate) fn issue_server_client(&self, now: Timestamp) -> Result<Credentials> {
+        let server = Identity::server();
+        let group = server.groups.first().map(String::as_str);
+        self.issue_client(&server.name, group, now)
     }
 
     /// The configuration of a TLS server for loopback and the given names and addresses. Clients may show a

@@ -9,10 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use apiserver::door::Doors;
 use apiserver::listen::{self, Listening};
-use apiserver::store::Storage;
 use apiserver::store::etcd::Leading;
 use apiserver::store::redb::Redb;
 use apiserver::store::sealed::Sealer;
@@ -92,39 +91,48 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let state = &options.state;
     let _lock = Lock::take(&places::lock(state))?;
     let keys = keys(&options)?;
-    // Who stands by must not end of it.
+    // Who follows must not end of it.
     let mut told = signal(SignalKind::hangup()).context("cannot hear when keys change")?;
-    let (storage, leading) = tokio::select! {
-        place = place(&options) => place?,
+    let sealer = keys.sealer().await?;
+    let server = open(&options, &sealer)?;
+    let (doors, address) = open_doors(&server, &options).await?;
+    tracing::info!(state = %state.display(), "serving");
+    let leading = tokio::select! {
+        leading = lead(&server, &options, address) => leading?,
+        () = keys.follow(&mut told, &server, &sealer) => None,
+        () = broken(&server) => bail!("this server does not hear any more what another one writes: it ends"),
         () = crate::shutdown() => return Ok(()),
     };
-    // They may have changed while another server served.
-    let sealer = keys.sealer().await?;
-    let server = open(&options, storage, &sealer)?;
-    let _doors = open_doors(&server, &options).await?;
-    let client = server.client();
-    tracing::info!(state = %state.display(), "serving");
-    let controllers = controllers(client, &options.blocks);
+    if sealer.is_stale() {
+        keys::reseal(&server, &sealer).await;
+    }
+    let controllers = controllers(server.client(), &options.blocks);
     tokio::select! {
         () = controllers.run(crate::shutdown()) => {}
         () = keys.follow(&mut told, &server, &sealer) => {}
-        () = lost(leading.as_ref(), &server) => {
-            anyhow::bail!("another server writes, or may: this one ends, so that nobody takes it for the one that does");
-        }
+        () = lost(leading.as_ref(), &server) => bail!(
+            "another server writes, or may: this one ends, so that nobody takes it for the one that does"
+        ),
     }
+    // Before another one may write.
+    drop(doors);
+    drop(leading);
     Ok(())
 }
 
-/// Where objects are kept; in etcd once no other server serves from it.
-async fn place(options: &Options) -> anyhow::Result<(Box<dyn Storage>, Option<Leading>)> {
-    if options.etcd.is_given() {
-        let (etcd, leading) = options.etcd.open().await?;
-        return Ok((Box::new(etcd), Some(leading)));
+/// Waits until no other server writes, where there may be others.
+async fn lead(
+    server: &Server,
+    options: &Options,
+    address: SocketAddr,
+) -> anyhow::Result<Option<Leading>> {
+    if !options.etcd.is_given() {
+        return Ok(None);
     }
-    let path = places::store(&options.state);
-    let file =
-        Redb::open(&path).with_context(|| format!("cannot open the store {}", path.display()))?;
-    Ok((Box::new(file), None))
+    let leading = server.lead(&options.etcd.url(address)?).await;
+    let leading = leading.map_err(|error| anyhow::anyhow!(api::chain(&error)))?;
+    tracing::info!("this server writes");
+    Ok(Some(leading))
 }
 
 /// Returns when another server may write, or has.
@@ -132,14 +140,16 @@ async fn lost(leading: Option<&Leading>, server: &Server) {
     let Some(leading) = leading else {
         return std::future::pending().await;
     };
-    let broken = async {
-        while !server.is_broken() {
-            tokio::time::sleep(LOOK).await;
-        }
-    };
     tokio::select! {
         () = leading.lost() => {}
-        () = broken => {}
+        () = broken(server) => {}
+    }
+}
+
+/// Returns when storage takes no more writes, or nothing is heard of others.
+async fn broken(server: &Server) {
+    while !server.is_broken() {
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -148,17 +158,29 @@ fn keys(options: &Options) -> anyhow::Result<Keys> {
     match (&options.secret_keys, &options.secret_keys_command) {
         (Some(path), _) => Ok(Keys::File(path.clone())),
         (None, Some(command)) => Ok(Keys::Command(command.clone())),
-        (None, None) if options.etcd.is_given() => anyhow::bail!(
+        (None, None) if options.etcd.is_given() => bail!(
             "with --etcd-servers, --secret-keys or --secret-keys-command is required: every server needs the same keys"
         ),
         (None, None) => Ok(Keys::Own(places::secret_keys(&options.state))),
     }
 }
 
-fn open(options: &Options, storage: Box<dyn Storage>, sealer: &Sealer) -> anyhow::Result<Server> {
+fn open(options: &Options, sealer: &Sealer) -> anyhow::Result<Server> {
     let state = &options.state;
     let audit = options.audit.open(state)?;
-    let mut server = Server::builder().crds(api::crds()).storage(storage);
+    let authority = Authority::open(&places::authority(state), Timestamp::now())?;
+    let mut server = Server::builder().crds(api::crds());
+    if options.etcd.is_given() {
+        let etcd = options.etcd.open()?;
+        server = server
+            .replica(etcd.candidate(), &authority)?
+            .storage(etcd);
+    } else {
+        let path = places::store(state);
+        let file = Redb::open(&path);
+        let file = file.with_context(|| format!("cannot open the store {}", path.display()))?;
+        server = server.storage(file);
+    }
     server = server
         .sealer(sealer.clone())
         .audit(audit)
@@ -168,7 +190,6 @@ fn open(options: &Options, storage: Box<dyn Storage>, sealer: &Sealer) -> anyhow
         server = server.oidc(issuer);
     }
     if options.kubernetes_kinds {
-        let authority = Authority::open(&places::authority(state), Timestamp::now())?;
         server = server.kubernetes_kinds(authority.certificate());
     }
     server
@@ -176,8 +197,11 @@ fn open(options: &Options, storage: Box<dyn Storage>, sealer: &Sealer) -> anyhow
         .map_err(|error| anyhow::anyhow!(api::chain(&error)))
 }
 
-/// Opens the doors for the owner of the socket and for everyone with a certificate.
-async fn open_doors(server: &Server, options: &Options) -> anyhow::Result<[Listening; 2]> {
+/// Opens the doors for the owner of the socket and for everyone with a certificate, and says where the latter is.
+async fn open_doors(
+    server: &Server,
+    options: &Options,
+) -> anyhow::Result<([Listening; 2], SocketAddr)> {
     let (state, now) = (&options.state, Timestamp::now());
     let authority = Authority::open(&places::authority(state), now)?;
     let config = authority.server_config(&names(options), now)?;
@@ -208,7 +232,7 @@ async fn open_doors(server: &Server, options: &Options) -> anyhow::Result<[Liste
     )?;
     std::fs::write(places::address(state), address.to_string())?;
     tracing::info!(%address, "listening");
-    Ok([unix, tls])
+    Ok(([unix, tls], address))
 }
 
 /// Under which names and addresses clients may reach the server: those that were given, and the one it listens at.
@@ -217,6 +241,7 @@ fn names(options: &Options) -> Vec<String> {
     if !options.listen.ip().is_unspecified() {
         names.push(options.listen.ip().to_string());
     }
+    names.extend(options.etcd.advertised().map(|ip| ip.to_string()));
     names
 }
 

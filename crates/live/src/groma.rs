@@ -61,9 +61,26 @@ impl Groma {
     /// # Errors
     /// Why there is none on this machine.
     pub fn begin(arguments: &[&str]) -> Result<Self, Skip> {
+        Self::begin_in(tempfile::tempdir().expect("a folder can be made"), arguments)
+    }
+
+    /// As [`begin`](Self::begin), one that clients of another one know, too.
+    ///
+    /// # Errors
+    /// Why there is none on this machine.
+    pub fn begin_beside(other: &Self, arguments: &[&str]) -> Result<Self, Skip> {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        fs::create_dir(folder.path().join("authority")).expect("a folder can be made");
+        for shared in ["authority/ca.pem", "accounts.key"] {
+            let copied = fs::copy(other.folder().join(shared), folder.path().join(shared));
+            copied.expect("it is kept there");
+        }
+        Self::begin_in(folder, arguments)
+    }
+
+    fn begin_in(folder: TempDir, arguments: &[&str]) -> Result<Self, Skip> {
         let program = program()?;
         let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
-        let folder = tempfile::tempdir().expect("a folder can be made");
         let running = serve(&program, folder.path(), &arguments);
         Ok(Self {
             program,
@@ -81,8 +98,8 @@ impl Groma {
         self.wait_until(logged, |this| this.log().contains(logged));
     }
 
-    /// What it wrote.
-    fn log(&self) -> String {
+    /// What it wrote since it was started.
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default()
     }
 

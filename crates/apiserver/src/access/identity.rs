@@ -16,6 +16,9 @@ pub(super) const ANONYMOUS: &str = "system:anonymous";
 const ADMINS: &str = "system:masters";
 /// The group of the agents of hosts.
 pub const HOSTS_GROUP: &str = "system:hosts";
+/// Another server of the same storage, and its group.
+const SERVER: &str = "system:server";
+const SERVERS: &str = "system:servers";
 /// What the name of a host follows in that of its user, and in its certificate.
 const HOST_PREFIX: &str = "system:host:";
 /// What namespace and name of a service account follow.
@@ -60,6 +63,12 @@ impl Identity {
         Self::user(format!("{HOST_PREFIX}{name}"), [HOSTS_GROUP.to_owned()])
     }
 
+    /// Another server of the same storage: it may nothing itself, and says for whom it asks.
+    #[must_use]
+    pub fn server() -> Self {
+        Self::user(SERVER, [SERVERS.to_owned()])
+    }
+
     /// The service account of that name and uid.
     pub(crate) fn account(namespace: &str, name: &str, uid: &str) -> Self {
         Self {
@@ -89,6 +98,11 @@ impl Identity {
     pub fn host_name(&self) -> Option<&str> {
         let host = self.name.strip_prefix(HOST_PREFIX)?;
         (!host.is_empty() && self.is_in(HOSTS_GROUP)).then_some(host)
+    }
+
+    /// Whether it is another server of the same storage.
+    pub(crate) fn is_server(&self) -> bool {
+        self.name == SERVER && self.is_in(SERVERS)
     }
 
     /// As in reviews (`UserInfo`).

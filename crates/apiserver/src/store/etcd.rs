@@ -6,8 +6,13 @@
 //!
 //! A transaction that was not answered is asked again. If it was done the first time, the head says so, by who wrote it.
 //! While no member answers, writes wait.
+//!
+//! Of several servers one writes; the others hear what it writes, and one of them takes its place when it is gone
+//! ([`Candidate`]).
 
+mod candidate;
 mod election;
+mod follow;
 mod gateway;
 mod place;
 mod writer;
@@ -18,7 +23,8 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::timeout;
 
-pub use self::election::Leading;
+pub use self::candidate::{Candidate, Following};
+pub use self::election::{Leading, Term};
 pub use self::gateway::Members;
 use self::gateway::{Failed, Gateway};
 use self::place::Place;
@@ -59,16 +65,10 @@ impl Etcd {
         })
     }
 
-    /// Waits until no other server writes, and keeps others waiting until the handle is dropped.
-    ///
-    /// # Errors
-    /// When etcd refuses.
-    pub async fn lead(&self) -> Result<Leading, Error> {
-        let (place, background) = (self.place.clone(), self.background.clone());
-        let handle = background.handle().clone();
-        let leading = handle.spawn(election::lead(place, background));
-        let leading = leading.await.map_err(Error::new)?;
-        leading.map_err(Error::new)
+    /// This server as one beside others.
+    #[must_use]
+    pub fn candidate(&self) -> Candidate {
+        Candidate::new(self.place.clone(), self.background.clone())
     }
 }
 

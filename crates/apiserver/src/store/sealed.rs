@@ -141,6 +141,11 @@ impl Sealer {
         }
     }
 
+    /// A stored value as it was before it was sealed, if it was.
+    pub(crate) fn opened(&self, key: &str, value: Bytes) -> Result<Bytes, Error> {
+        self.keys().opened(key, value).map_err(Error::new)
+    }
+
     /// Notes whether a value is sealed by the key that seals now.
     fn note(&self, keys: &Keys, key: &str, value: &[u8]) {
         let by_first = parts(value).is_some_and(|(name, _)| name == keys.first);

@@ -1,15 +1,16 @@
-//! `groma serve` on etcd instead of a file: of several servers one serves, and another takes its place when it is gone.
+//! `groma serve` on etcd instead of a file: of several servers one writes, and another takes its place when it is gone.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use apiserver::store::etcd::{Etcd, Leading, Members};
+use apiserver::store::etcd::{Etcd, Members};
 use clap::Args;
 
 /// Where etcd is; named as kube-apiserver names it.
 #[derive(Debug, Default, Args)]
 pub struct Place {
-    /// Client URLs of etcd: keep objects there. Several servers may run: one serves, the others stand by. All need the same
-    /// keys of Secrets and, for clients to know them, the same `authority` folder
+    /// Client URLs of etcd: keep objects there. Several servers may run, and all serve: one writes, the others follow it. All
+    /// need the same keys of Secrets, and the same `authority` folder and `accounts.key` in their state folders
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     etcd_servers: Vec<String>,
     /// Certificates of the authority of etcd's members
@@ -24,6 +25,9 @@ pub struct Place {
     /// What all keys in etcd begin with
     #[arg(long, value_name = "PREFIX", default_value = "/groma/")]
     etcd_prefix: String,
+    /// Address at which other servers reach this one; the one it listens at unless given
+    #[arg(long, value_name = "IP", requires = "etcd_servers")]
+    advertise_address: Option<IpAddr>,
 }
 
 impl Place {
@@ -32,17 +36,34 @@ impl Place {
         !self.etcd_servers.is_empty()
     }
 
-    /// Opens it once no other server serves from it.
-    pub async fn open(&self) -> anyhow::Result<(Etcd, Leading)> {
+    /// Opens it; whether etcd answers is not tried.
+    pub fn open(&self) -> anyhow::Result<Etcd> {
         let certificate = self.etcd_certfile.clone().zip(self.etcd_keyfile.clone());
         let members = Members {
             urls: self.etcd_servers.clone(),
             authority: self.etcd_cafile.clone(),
             certificate,
         };
-        let told = |error| anyhow::anyhow!("cannot use etcd: {}", api::chain(&error));
-        let etcd = Etcd::open(&members, &self.etcd_prefix).map_err(told)?;
-        let leading = etcd.lead().await.map_err(told)?;
-        Ok((etcd, leading))
+        Etcd::open(&members, &self.etcd_prefix).map_err(told)
     }
+
+    /// Where other servers reach this one, which listens there.
+    pub fn url(&self, listening: SocketAddr) -> anyhow::Result<String> {
+        let port = listening.port();
+        match self.advertise_address.unwrap_or(listening.ip()) {
+            ip if ip.is_unspecified() => anyhow::bail!(
+                "--listen {listening} says no address at which other servers reach this one: give --advertise-address"
+            ),
+            ip => Ok(format!("https://{}", SocketAddr::new(ip, port))),
+        }
+    }
+
+    /// Where other servers reach this one, if that was given.
+    pub fn advertised(&self) -> Option<IpAddr> {
+        self.advertise_address
+    }
+}
+
+fn told(error: apiserver::store::Error) -> anyhow::Error {
+    anyhow::anyhow!("cannot use etcd: {}", api::chain(&error))
 }

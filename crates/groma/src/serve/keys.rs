@@ -29,12 +29,9 @@ impl Keys {
         sealer.map_err(|error| self.refused(&error))
     }
 
-    /// Seals everything by the first key, and again whenever the process is told that keys have changed (SIGHUP). Keys that
-    /// cannot be read change nothing.
+    /// Seals everything by the first key whenever the process is told that keys have changed (SIGHUP). Keys that cannot be
+    /// read change nothing.
     pub async fn follow(&self, told: &mut Signal, server: &Server, sealer: &Sealer) {
-        if sealer.is_stale() {
-            reseal(server, sealer).await;
-        }
         while told.recv().await.is_some() {
             let replaced = match self.text().await {
                 Ok(text) => sealer.replace(&text).map_err(|error| self.refused(&error)),
@@ -67,7 +64,7 @@ impl Keys {
 }
 
 /// Stores every Secret anew, sealed by the key that seals now.
-async fn reseal(server: &Server, sealer: &Sealer) {
+pub async fn reseal(server: &Server, sealer: &Sealer) {
     let key = sealer.key_name();
     match server.reseal().await {
         Ok(secrets) => tracing::info!(secrets, key, "secrets are sealed anew"),

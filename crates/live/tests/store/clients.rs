@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use live::bench::client::{Connection, Endpoint};
 use live::bench::load::Call;
 use live::history::{Answer, Told, Version};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 /// Where the objects are.
 pub const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -16,15 +20,17 @@ pub const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const LABEL: &str = "under-fire";
 /// How many objects they share: few, so that they meet.
 const OBJECTS: usize = 12;
+/// The object that is written last.
+pub const END: &str = "the-end";
 /// How long a client waits before it asks a server again that does not answer.
-const AGAIN: Duration = Duration::from_millis(10);
+pub const AGAIN: Duration = Duration::from_millis(10);
 
 /// Someone who can be asked; the error is that there was no whole answer.
 pub trait Ask: Send {
     fn ask(
         &mut self,
         call: Call,
-    ) -> impl Future<Output = anyhow::Result<(StatusCode, Bytes)>> + Send;
+    ) -> impl Future<Output = Result<(StatusCode, Bytes)>> + Send;
 }
 
 /// What all clients share.
@@ -94,7 +100,7 @@ impl Field {
             }
             all.push(told);
             if answered.is_err() {
-                tokio::time::sleep(AGAIN).await;
+                sleep(AGAIN).await;
             }
         }
         all
@@ -198,4 +204,76 @@ pub fn version_of(change: &str, object: &Value) -> Option<Version> {
             _ => Some(text(&object["data"]["value"])?),
         },
     })
+}
+
+/// A client over TLS that connects again when it must.
+pub struct Client {
+    endpoint: Endpoint,
+    connection: Option<Connection>,
+}
+
+impl Client {
+    pub fn of(endpoint: Endpoint) -> Self {
+        let connection = None;
+        Self {
+            endpoint,
+            connection,
+        }
+    }
+}
+
+impl Ask for Client {
+    async fn ask(&mut self, call: Call) -> Result<(StatusCode, Bytes)> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.endpoint.connect().await?,
+        };
+        let answered = connection.ask(call).await?;
+        self.connection = Some(connection);
+        Ok(answered)
+    }
+}
+
+/// Hears of every change after a revision, over all the lives of the server, until the last one.
+pub async fn watch(endpoint: Endpoint, mut from: u64) -> Vec<Version> {
+    let mut heard: Vec<Version> = Vec::new();
+    while heard.last().is_none_or(|last| last.key != END) {
+        // Killed: it goes on where it was.
+        if hear(&endpoint, &mut from, &mut heard).await.is_err() {
+            sleep(AGAIN).await;
+        }
+    }
+    heard.pop();
+    heard
+}
+
+async fn hear(endpoint: &Endpoint, from: &mut u64, heard: &mut Vec<Version>) -> Result<()> {
+    let streams = endpoint.connect_many().await?;
+    let response = streams.open(Call::get(watch_path(*from))).await?;
+    assert_eq!(response.status(), StatusCode::OK, "after revision {from}");
+    let mut body = response.into_body();
+    let mut unread = Vec::new();
+    loop {
+        let frame = body.frame().await.context("it ends")??;
+        unread.extend_from_slice(&frame.into_data().unwrap_or_default());
+        while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = unread.drain(..=end).collect();
+            let version = version(&line).unwrap_or_else(|event| panic!("{event}"));
+            *from = version.revision;
+            heard.push(version);
+            if heard.last().is_some_and(|last| last.key == END) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The revision of the last write.
+pub async fn newest(client: &mut Client) -> u64 {
+    let (_, list) = client
+        .ask(Call::get(MAPS.to_owned()))
+        .await
+        .expect("it serves");
+    let list: serde_json::Value = serde_json::from_slice(&list).expect("a list");
+    revision(&list).expect("a list has a version")
 }

@@ -1,27 +1,22 @@
 //! Storage in a real etcd of three members: it keeps the contract, and what clients are told stays right while members
 //! are ended, held and started again.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 use apiserver::store::contract;
-use apiserver::store::etcd::{Etcd, Members};
-use apiserver::store::sealed::Sealer;
+use apiserver::store::etcd::Etcd;
 use apiserver::{Identity, Server};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use live::bench::client::Endpoint;
 use live::bench::load::Call;
 use live::etcd::Cluster;
 use live::history::{Version, judge};
-use live::{Groma, Skip};
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{sleep, timeout};
 
-use crate::clients::{Ask, Field, MAPS, create, version_of};
+use crate::clients::{Ask, Field, version_of};
 
 const MEMBERS: usize = 3;
 /// Clients that write at once.
@@ -131,52 +126,4 @@ fn changes(server: &Server, after: u64) -> Vec<Version> {
         version_of(event.change.name(), &event.new.value)
     };
     of_clients.filter_map(version).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn another_server_takes_the_place_of_one_that_is_gone() {
-    if let Err(skip) = take_over().await {
-        skip.report();
-    }
-}
-
-async fn take_over() -> Result<(), Skip> {
-    let cluster = Cluster::start(MEMBERS)?;
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let keys = folder.path().join("keys");
-    fs::write(&keys, Sealer::new_file("shared")).expect("written");
-    let Members {
-        urls,
-        authority,
-        certificate,
-    } = cluster.members();
-    let (certificate, key) = certificate.expect("clients show one");
-    let path = |path: &Path| path.display().to_string();
-    let arguments = [
-        format!("--etcd-servers={}", urls.join(",")),
-        format!("--etcd-cafile={}", path(&authority.expect("it is known"))),
-        format!("--etcd-certfile={}", path(&certificate)),
-        format!("--etcd-keyfile={}", path(&key)),
-        format!("--secret-keys={}", path(&keys)),
-        "--blocks=tcso".to_owned(),
-    ];
-    let arguments = arguments.each_ref().map(String::as_str);
-    let mut first = block_in_place(|| Groma::start(&arguments))?;
-    let told = ask(&first, create("kept")).await;
-    assert_eq!(told, StatusCode::CREATED);
-    let mut second = Groma::begin(&arguments)?;
-    block_in_place(|| second.wait_for("another server writes; this one waits"));
-    assert!(!second.listens(), "it stands by while another serves");
-    first.end();
-    block_in_place(|| second.wait());
-    let found = ask(&second, Call::get(format!("{MAPS}/kept"))).await;
-    assert_eq!(found, StatusCode::OK);
-    assert_eq!(ask(&second, create("goes-on")).await, StatusCode::CREATED);
-    Ok(())
-}
-
-async fn ask(server: &Groma, call: Call) -> StatusCode {
-    let endpoint = Endpoint::by_kubeconfig(&server.kubeconfig()).expect("it names the server");
-    let mut connection = endpoint.connect().await.expect("it listens");
-    connection.ask(call).await.expect("it answers").0
 }

@@ -4,3 +4,4 @@
 mod clients;
 mod etcd;
 mod kills;
+mod replicas;

@@ -1,4 +1,4 @@
-//! Which server writes: the one whose lease holds one key of etcd. Others wait until it is gone.
+//! Which server writes: the one whose lease holds one key of etcd, which says where it is reached. Others follow it.
 //!
 //! That only one writes does not rest on time: whoever writes after another is superseded, whatever he believes. The lease
 //! says who should try.
@@ -11,14 +11,14 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Background;
 use super::gateway::{Failed, base64};
 use super::place::Place;
 
-/// How long the key stays after the one that holds it was last heard of, in seconds.
-const LEASE_SECONDS: u64 = 10;
+/// How long the key stays after the one that holds it was last heard of.
+const LEASE: Duration = Duration::from_secs(10);
 /// How often the lease is renewed, and whether the key is free is looked at.
 const RENEW: Duration = Duration::from_secs(2);
 
@@ -32,9 +32,35 @@ pub struct Leading {
     lease: String,
     renewing: AbortHandle,
     lost: watch::Receiver<bool>,
+    term: Term,
+    revision: u64,
+}
+
+/// Until when nobody else can write.
+#[derive(Clone)]
+pub struct Term(watch::Receiver<Instant>);
+
+impl Term {
+    /// Whether nobody else can have written until now.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        Instant::now() < *self.0.borrow()
+    }
 }
 
 impl Leading {
+    /// The last revision that another has written.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Until when nobody else can write.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.term.clone()
+    }
+
     /// Returns when the key is lost: somebody else may write from now on.
     pub async fn lost(&self) {
         let mut lost = self.lost.clone();
@@ -55,22 +81,26 @@ impl Drop for Leading {
     }
 }
 
-/// Waits until nobody else holds the key, and holds it.
+/// Waits until nobody else holds the key, and holds it; it says where this server is reached.
 pub(super) async fn lead(
     place: Arc<Place>,
     background: Arc<Background>,
+    url: String,
 ) -> Result<Leading, Failed> {
-    let lease = place.patiently(|| place.take()).await?;
-    place.patiently(|| place.claim()).await?;
+    let (lease, asked) = place.patiently(|| place.take(&url)).await?;
+    let revision = place.patiently(|| place.claim()).await?;
     let (says, lost) = watch::channel(false);
+    let (until, term) = watch::channel(asked + LEASE);
     let renewing = background.handle().spawn({
         let (place, lease) = (place.clone(), lease.clone());
         async move {
-            place.renew(&lease).await;
+            place.renew(&lease, &until).await;
             says.send_replace(true);
         }
     });
     Ok(Leading {
+        term: Term(term),
+        revision,
         place,
         background,
         lease,
@@ -102,19 +132,31 @@ impl Place {
         format!("{}writer", self.prefix).into_bytes()
     }
 
-    /// Takes the key once it is free; answers with the lease that holds it.
-    async fn take(&self) -> Result<String, Failed> {
+    /// Where the server is reached that writes, if one does.
+    pub(super) async fn leader(&self) -> Result<Option<String>, Failed> {
+        let key = self.writer();
+        let end = [&key[..], b"\0"].concat();
+        let mut page = self.gateway.page(&key, &end, 0, 1).await?;
+        let url = page.kvs.pop().map(|pair| pair.value.to_vec());
+        let odd = |_| Failed::Odd("the server that writes does not say where it is".to_owned());
+        url.map(String::from_utf8).transpose().map_err(odd)
+    }
+
+    /// Takes the key once it is free; answers with the lease that holds it, and when it was asked for.
+    async fn take(&self, url: &str) -> Result<(String, Instant), Failed> {
         let mut told = false;
         loop {
-            let grant = json!({"TTL": LEASE_SECONDS.to_string()});
+            let asked = Instant::now();
+            let grant = json!({"TTL": LEASE.as_secs().to_string()});
             let Granted { id } = self.gateway.call("/v3/lease/grant", &grant).await?;
             let key = base64(&self.writer());
             let is_free = json!({
                 "target": "CREATE", "result": "EQUAL", "key": key, "create_revision": "0",
             });
-            let put = json!({"requestPut": {"key": key, "lease": id}});
+            let value = base64(url.as_bytes());
+            let put = json!({"requestPut": {"key": key, "value": value, "lease": id}});
             match self.gateway.transaction(&[&is_free], &[put]).await {
-                Ok(done) if done.succeeded => return Ok(id),
+                Ok(done) if done.succeeded => return Ok((id, asked)),
                 // The lease may have ended meanwhile.
                 Ok(_) | Err(Failed::Refused(_)) => {}
                 Err(error) => return Err(error),
@@ -123,7 +165,7 @@ impl Place {
                 tracing::debug!(error = api::chain(&error), "the lease ends by itself");
             }
             if !told {
-                tracing::info!("another server writes; this one waits until it is gone");
+                tracing::info!("another server writes; this one follows it");
                 told = true;
             }
             sleep(RENEW).await;
@@ -131,18 +173,17 @@ impl Place {
     }
 
     /// Renews the lease until it cannot be any more.
-    async fn renew(&self, lease: &str) {
-        let lasts = Duration::from_secs(LEASE_SECONDS);
-        let mut renewed = Instant::now();
-        while renewed.elapsed() < lasts {
+    async fn renew(&self, lease: &str, until: &watch::Sender<Instant>) {
+        loop {
             sleep(RENEW).await;
-            let asked = Instant::now();
+            let (asked, end) = (Instant::now(), *until.borrow());
             let keep = json!({"ID": lease});
-            let left = lasts.saturating_sub(renewed.elapsed());
             let kept = self.gateway.call("/v3/lease/keepalive", &keep);
-            let kept: Result<Result<Renewed, _>, _> = timeout(left, kept).await;
+            let kept: Result<Result<Renewed, _>, _> = timeout_at(end, kept).await;
             match kept {
-                Ok(Ok(kept)) if kept.result.ttl.is_some() => renewed = asked,
+                Ok(Ok(kept)) if kept.result.ttl.is_some() => {
+                    until.send_replace(asked + LEASE);
+                }
                 Ok(Ok(_)) | Err(_) => return,
                 Ok(Err(error)) => {
                     tracing::warn!(error = api::chain(&error), "cannot renew the lease");

@@ -125,12 +125,20 @@ pub(super) struct Watched {
 /// One change.
 #[derive(Debug, Deserialize)]
 pub(super) struct Event {
+    /// Absent for one that sets.
+    #[serde(default, rename = "type")]
+    kind: String,
     pub(super) kv: Pair,
     #[serde(default)]
     pub(super) prev_kv: Option<Pair>,
 }
 
 impl Event {
+    /// Whether the key is gone.
+    pub(super) fn removes(&self) -> bool {
+        self.kind == "DELETE"
+    }
+
     /// Whether there was something before of which etcd does not say what.
     pub(super) fn lacks_before(&self) -> bool {
         let was_there = self.kv.create_revision < self.kv.mod_revision;
@@ -222,11 +230,17 @@ impl Gateway {
         self.ask("/v3/kv/compaction", &asked).await.map(drop)
     }
 
-    /// Every change of a range from a revision of etcd on, each with what was before.
-    pub(super) async fn watch(&self, first: &[u8], end: &[u8], from: u64) -> Result<Watch, Failed> {
+    /// Every change of a range from a revision of etcd on, each with what was before if that is wanted.
+    pub(super) async fn watch(
+        &self,
+        first: &[u8],
+        end: &[u8],
+        from: u64,
+        with_before: bool,
+    ) -> Result<Watch, Failed> {
         let asked = json!({"create_request": {
             "key": base64(first), "range_end": base64(end), "start_revision": from.to_string(),
-            "prev_kv": true,
+            "prev_kv": with_before,
         }});
         let response = self.send("/v3/watch", &asked).await?;
         let body = response.into_body();
@@ -283,7 +297,7 @@ impl Gateway {
     }
 
     /// Asks another member from now on.
-    fn next(&self) {
+    pub(super) fn next(&self) {
         self.current.fetch_add(1, Ordering::Relaxed);
     }
 }

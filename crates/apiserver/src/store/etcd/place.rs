@@ -1,7 +1,7 @@
 //! What stands under which key of etcd, and how it is read: everything as of one revision, and the past that led there.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -23,6 +23,8 @@ pub(super) struct Place {
     pub(super) prefix: String,
     /// Nobody waits any longer for a member that does not answer.
     closing: AtomicBool,
+    /// As of which revision of etcd everything was loaded.
+    loaded: AtomicU64,
 }
 
 /// The last revision, and who wrote it.
@@ -39,6 +41,8 @@ pub(super) struct Head {
 
 /// The layout of the keys.
 pub(super) const FORMAT: u64 = 1;
+/// So many digits has a revision in a key, so that keys are in the order of revisions.
+const REVISION_DIGITS: usize = 20;
 
 impl Place {
     pub(super) fn new(gateway: Gateway, prefix: &str) -> Self {
@@ -46,7 +50,13 @@ impl Place {
             gateway,
             prefix: prefix.to_owned(),
             closing: AtomicBool::new(false),
+            loaded: AtomicU64::new(0),
         }
+    }
+
+    /// As of which revision of etcd everything was loaded.
+    pub(super) fn loaded(&self) -> u64 {
+        self.loaded.load(Ordering::Relaxed)
     }
 
     /// Nobody waits any longer for a member that does not answer.
@@ -68,7 +78,7 @@ impl Place {
         put(&self.head(), &head)
     }
 
-    fn head(&self) -> Vec<u8> {
+    pub(super) fn head(&self) -> Vec<u8> {
         format!("{}head", self.prefix).into_bytes()
     }
 
@@ -77,16 +87,16 @@ impl Place {
     }
 
     pub(super) fn change(&self, revision: u64) -> Vec<u8> {
-        format!("{}changes/{revision:020}", self.prefix).into_bytes()
+        format!("{}changes/{revision:0REVISION_DIGITS$}", self.prefix).into_bytes()
     }
 
     /// From the first object to after the last one.
-    fn objects(&self) -> (Vec<u8>, Vec<u8>) {
+    pub(super) fn objects(&self) -> (Vec<u8>, Vec<u8>) {
         let after = format!("{}objects0", self.prefix);
         (self.object(""), after.into_bytes())
     }
 
-    fn changes(&self) -> (Vec<u8>, Vec<u8>) {
+    pub(super) fn changes(&self) -> (Vec<u8>, Vec<u8>) {
         let after = format!("{}changes0", self.prefix);
         (self.change(0), after.into_bytes())
     }
@@ -119,6 +129,7 @@ impl Place {
             entries.push((self.key_of(&pair)?, pair.value));
         }
         let past = self.past(written, now).await?;
+        self.loaded.store(now, Ordering::Relaxed);
         Ok(Loaded {
             revision: head.revision,
             entries,
@@ -131,8 +142,8 @@ impl Place {
         })
     }
 
-    /// Writes the head anew, so that whoever wrote before cannot go on: what is loaded from here on stays so.
-    pub(super) async fn claim(&self) -> Result<(), Failed> {
+    /// Writes the head anew, so that whoever wrote before cannot go on; answers with the last revision.
+    pub(super) async fn claim(&self) -> Result<u64, Failed> {
         loop {
             let (head, at, _) = self.read_head().await?;
             let head = Head {
@@ -148,17 +159,24 @@ impl Place {
                 .await?
                 .succeeded
             {
-                return Ok(());
+                return Ok(head.revision);
             }
         }
     }
 
     /// The key of an object.
-    fn key_of(&self, pair: &Pair) -> Result<String, Failed> {
+    pub(super) fn key_of(&self, pair: &Pair) -> Result<String, Failed> {
         let key = pair.key.get(self.object("").len()..);
         let key = key.and_then(|key| std::str::from_utf8(key).ok());
         let odd = || Failed::Odd(format!("a key {:?}", pair.key));
         key.map(str::to_owned).ok_or_else(odd)
+    }
+
+    /// Which revision has changed which object.
+    pub(super) fn change_of(&self, pair: &Pair) -> Option<(u64, String)> {
+        let digits = pair.key.get(self.change(0).len() - REVISION_DIGITS..)?;
+        let revision = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        Some((revision, String::from_utf8(pair.value.to_vec()).ok()?))
     }
 
     /// What undoes each kept change, as etcd has kept it; nothing if it has forgotten any.
@@ -173,7 +191,7 @@ impl Place {
         let (head, (_, end)) = (self.head(), self.objects());
         let reading = async {
             // Head and objects are written by the same transactions, and lie side by side.
-            let mut watch = self.gateway.watch(&head, &end, from).await?;
+            let mut watch = self.gateway.watch(&head, &end, from, true).await?;
             let mut seen = before_it;
             while seen < written {
                 let watched = watch.next().await?;
@@ -207,9 +225,7 @@ impl Place {
                 false
             });
         let undo = |pair: &Pair| {
-            let digits = pair.key.get(self.change(0).len() - 20..)?;
-            let revision = std::str::from_utf8(digits).ok()?.parse().ok()?;
-            let key = String::from_utf8(pair.value.to_vec()).ok()?;
+            let (revision, key) = self.change_of(pair)?;
             // Of what was not there when it was removed, etcd tells nothing.
             let before = befores.get(&(pair.mod_revision, key.clone()));
             let before = before.cloned().flatten();
