@@ -244,6 +244,14 @@ impl Resources {
         }
     }
 
+    /// Makes every amount at least that of `other`.
+    pub fn raise_to(&mut self, other: &Self) {
+        for (name, amount) in &other.0 {
+            let own = self.0.entry(name.clone()).or_default();
+            *own = (*own).max(*amount);
+        }
+    }
+
     /// What is left when `other` is taken away: nothing of what is over-committed, so it can go over the wire.
     #[must_use]
     pub fn left_after(&self, other: &Self) -> Self {

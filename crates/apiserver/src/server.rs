@@ -1,8 +1,8 @@
 //! The server: its parts put together, and what it can be given.
 
-use std::mem;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::{mem, thread, vec};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -419,8 +419,8 @@ fn with_stored(registry: Arc<Registry>, loaded: &Loaded) -> Arc<Registry> {
     })
 }
 
-/// How many loaded objects a thread reads before they are put in their places.
-const READ_AT_ONCE: usize = 16_384;
+/// How many loaded objects a thread reads at a time.
+const READ_AT_ONCE: usize = 4_096;
 
 /// Puts loaded objects in their places.
 fn shelve(registry: &Registry, entries: Vec<(String, Bytes)>) -> Result<Objects, api::Error> {
@@ -428,29 +428,47 @@ fn shelve(registry: &Registry, entries: Vec<(String, Bytes)>) -> Result<Objects,
     for resource in registry.all() {
         objects.prepare(resource.home.clone(), resource.stored_paths());
     }
-    let threads = thread::available_parallelism().map_or(1, usize::from);
     let homes = objects.homes();
-    let read = |part: &[(String, Bytes)]| -> Result<Vec<Ready>, api::Error> {
-        let object = |(key, text): &(String, Bytes)| {
-            let object = Key::of_storage(key).and_then(|key| Object::of_storage(key, text.clone()));
-            let object = object.ok_or_else(|| boot::unreadable(format!("{key} is no object")))?;
-            Ok(Ready::of(in_form(registry, Arc::new(object)), &homes))
-        };
-        part.iter().map(object).collect()
+    let read = |(key, text): (String, Bytes)| {
+        let object = Key::of_storage(&key).and_then(|key| Object::of_storage(key, text));
+        let object = object.ok_or_else(|| boot::unreadable(format!("{key} is no object")))?;
+        Ok(Ready::of(in_form(registry, Arc::new(object)), &homes))
     };
-    for round in entries.chunks(READ_AT_ONCE * threads) {
-        let read = thread::scope(|scope| {
-            let parts = round.chunks(READ_AT_ONCE);
-            let reading = parts.map(|part| scope.spawn(|| read(part)));
-            let reading: Vec<_> = reading.collect();
-            let read = reading
-                .into_iter()
-                .map(|it| it.join().expect("it panics nowhere"));
-            read.collect::<Result<Vec<_>, _>>()
-        });
-        read?.into_iter().flatten().for_each(|it| objects.put(it));
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let (done, reading) = sync_channel(threads);
+    let unread = Mutex::new(entries.into_iter());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let done = done.clone();
+            scope.spawn(|| read_all(&unread, &read, done));
+        }
+        drop(done);
+        for some in reading {
+            some?.into_iter().for_each(|it| objects.put(it));
+        }
+        Ok(objects)
+    })
+}
+
+/// Reads what nobody else has begun to read, until nobody wants any more.
+fn read_all<T>(
+    unread: &Mutex<vec::IntoIter<(String, Bytes)>>,
+    read: impl Fn((String, Bytes)) -> Result<T, api::Error>,
+    done: SyncSender<Result<Vec<T>, api::Error>>,
+) {
+    loop {
+        let mut all = unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let some: Vec<_> = all.by_ref().take(READ_AT_ONCE).collect();
+        drop(all);
+        if some.is_empty() {
+            return;
+        }
+        let some: Result<Vec<_>, _> = some.into_iter().map(&read).collect();
+        let failed = some.is_err();
+        if done.send(some).is_err() || failed {
+            return;
+        }
     }
-    Ok(objects)
 }
 
 /// The object as its schema has it today, which may be newer than the object: without fields that went, and with the

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use ::placement::{Inventory, Snapshot};
-use api::{Host, Link, Placement, Provider, ResourcePool, Result, Site};
+use ::placement::{Inventory, Snapshot, allocatable};
+use api::{Host, Link, Placement, Provider, ResourcePool, Result, Site, Workload};
 use kube::ResourceExt;
 use runtime::{Ctx, Kind, ObjectRef};
 
@@ -99,6 +99,27 @@ impl Inputs {
         let refused = self.refused();
         let moved = refused.iter().filter(|(_, mark)| **mark != now);
         Ok(moved.map(|(workload, _)| workload.clone()).collect())
+    }
+
+    /// The workloads of Placements that take more than their hosts have, and may find another place.
+    pub fn overcommitted(&self, ctx: &Ctx) -> Result<Vec<ObjectRef>> {
+        self.ledger.follow(|| ctx.list::<Placement>(None))?;
+        let mut workloads = Vec::new();
+        for host in self.ledger.hosts() {
+            let Some(found) = ctx.get::<Host>(None, host.name())? else {
+                continue;
+            };
+            for placement in self.ledger.excess(&host, &allocatable(&found)) {
+                let namespace = placement.namespace.as_deref();
+                let placement = ctx.get::<Placement>(namespace, &placement.name)?;
+                let members = placement.iter().flat_map(|it| &it.spec.group.members);
+                let members = members.map(|it| ObjectRef::new::<Workload>(namespace, it.name()));
+                workloads.extend(members);
+            }
+        }
+        let refused = self.refused();
+        workloads.retain(|workload| !refused.contains_key(workload));
+        Ok(workloads)
     }
 
     fn refused(&self) -> MutexGuard<'_, BTreeMap<ObjectRef, Mark>> {

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use api::mco::{Assignment, PlacementSpec};
+use api::mco::{Assignment, AssignmentState, PlacementSpec};
 use api::{Host, Placement, Ref, Resources, Result};
 use runtime::ObjectRef;
 
@@ -87,6 +87,39 @@ impl Ledger {
         let rooms = books.hosts.iter();
         let reserved = rooms.map(|(host, room)| (host.clone(), room.reserved.clone()));
         (books.revision, reserved.collect())
+    }
+
+    /// The hosts on which something is reserved.
+    pub fn hosts(&self) -> Vec<Ref<Host>> {
+        self.books().hosts.keys().cloned().collect()
+    }
+
+    /// The Placements that take more on a host than those decided before them have left of its room. That happens when
+    /// two processes decided at once, each for itself, or the host has less than it had. What drains is on its way out and
+    /// takes nothing.
+    pub fn excess(&self, host: &Ref<Host>, room: &Resources) -> BTreeSet<ObjectRef> {
+        let books = self.books();
+        let reserved = books.hosts.get(host).map(|host| &host.reserved);
+        if reserved.is_none_or(|reserved| room.lacks(reserved).is_none()) {
+            return BTreeSet::new();
+        }
+        let taking = |(name, account): (&ObjectRef, &Account)| {
+            let seen = account.seen.as_ref()?;
+            let takes = active_on(&seen.spec, host)?;
+            Some((seen.spec.decided.0, name.clone(), takes))
+        };
+        let mut taking: Vec<_> = books.accounts.iter().filter_map(taking).collect();
+        taking.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let (mut left, mut excess) = (room.clone(), BTreeSet::new());
+        for (_, name, takes) in taking {
+            match left.lacks(&takes) {
+                None => left.subtract(&takes),
+                Some(_) => {
+                    excess.insert(name);
+                }
+            }
+        }
+        excess
     }
 
     /// The current revision.
@@ -212,6 +245,16 @@ impl Account {
     }
 }
 
+/// What a decision takes on a host for good; `None` if nothing.
+fn active_on(spec: &PlacementSpec, host: &Ref<Host>) -> Option<Resources> {
+    let active = spec.assignments.iter();
+    let active = active.filter(|it| it.state == AssignmentState::Active && it.host == *host);
+    active.map(|it| it.reserved.clone()).reduce(|mut all, more| {
+        all.add(&more);
+        all
+    })
+}
+
 /// What the generation of a Placement is known by; another object of the same name is another one.
 fn generation(placement: Option<&Arc<Placement>>) -> Generation {
     let meta = &placement?.metadata;
@@ -221,6 +264,7 @@ fn generation(placement: Option<&Arc<Placement>>) -> Generation {
 #[cfg(test)]
 mod tests {
     use api::Quantity;
+    use jiff::Timestamp;
 
     use super::*;
     use crate::tests::world::{TENANT, assignment, placement};
@@ -275,6 +319,34 @@ mod tests {
         assert_eq!(reserved(&ledger, "mad"), Quantity::whole(2));
         follow(&ledger, &[]);
         assert_eq!(reserved(&ledger, "mad"), Quantity::ZERO);
+    }
+
+    #[test]
+    fn who_was_decided_last_takes_too_much() {
+        let ledger = Ledger::default();
+        let decided = |of: &str, second: i64, assignments: &[(&str, &str, i64)]| {
+            let mut placement = Placement::clone(&stored(of, 1, assignments));
+            placement.spec.decided.0 = Timestamp::from_second(second).unwrap();
+            Arc::new(placement)
+        };
+        let mut leaving = Placement::clone(&decided("d", 1, &[("d", "mad", 4)]));
+        leaving.spec.assignments[0].state = AssignmentState::Draining;
+        let placements = [
+            decided("a", 3, &[("a", "mad", 1)]),
+            decided("b", 2, &[("b", "mad", 2), ("b", "bcn", 9)]),
+            decided("c", 2, &[("c", "mad", 2)]),
+            Arc::new(leaving),
+        ];
+        follow(&ledger, &placements);
+        let excess = |cpu| {
+            let room = Resources::from([("cpu", Quantity::whole(cpu))]);
+            let excess = ledger.excess(&Ref::new("mad"), &room);
+            excess.into_iter().map(|it| it.name).collect::<Vec<_>>()
+        };
+        assert_eq!(excess(5), [""; 0], "what drains takes nothing");
+        assert_eq!(excess(4), ["a"]);
+        assert_eq!(excess(3), ["c"], "the others fit");
+        assert_eq!(excess(0), ["a", "b", "c"]);
     }
 
     #[test]

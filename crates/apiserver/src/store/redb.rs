@@ -20,10 +20,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use bytes::Bytes;
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    AccessGuard, Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, StorageError, TableDefinition,
+};
 
 use crate::store::committer::Committer;
 use crate::store::{Batch, Done, Error, Loaded, Storage, Undo};
@@ -209,12 +213,7 @@ fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, redb::Error>) -> Res
 
 fn loaded(db: &Database) -> Result<Loaded, redb::Error> {
     let read = db.begin_read()?;
-    let mut entries = Vec::new();
-    for entry in read.open_table(OBJECTS)?.iter()? {
-        let (key, value) = entry?;
-        let value = Bytes::copy_from_slice(value.value());
-        entries.push((key.value().to_owned(), value));
-    }
+    let entries = entries(&read.open_table(OBJECTS)?)?;
     let mut changes = Vec::new();
     for change in read.open_table(CHANGES)?.iter()? {
         let (revision, replaced) = change?;
@@ -233,6 +232,30 @@ fn loaded(db: &Database) -> Result<Loaded, redb::Error> {
         forgotten: number(META_FORGOTTEN)?,
         changes,
     })
+}
+
+/// All objects; a second thread reads them from the end.
+fn entries(
+    objects: &ReadOnlyTable<&'static str, &'static [u8]>,
+) -> Result<Vec<(String, Bytes)>, redb::Error> {
+    let all = usize::try_from(objects.len()?).expect("they fit into memory");
+    let half = all / 2;
+    let copy = |entry: Result<(AccessGuard<'_, &str>, AccessGuard<'_, &[u8]>), StorageError>| {
+        let (key, value) = entry?;
+        Ok::<_, redb::Error>((key.value().to_owned(), Bytes::copy_from_slice(value.value())))
+    };
+    let (mut first, second) = thread::scope(|scope| {
+        let second = scope.spawn(|| {
+            let last = objects.iter()?.rev().map(copy);
+            last.take(half).collect::<Result<Vec<_>, _>>()
+        });
+        let first = objects.iter()?.map(copy).take(all - half);
+        let first = first.collect::<Result<Vec<_>, _>>()?;
+        let second = second.join().expect("reading panics nowhere")?;
+        Ok::<_, redb::Error>((first, second))
+    })?;
+    first.extend(second.into_iter().rev());
+    Ok(first)
 }
 
 fn number(db: &Database, name: &str) -> Result<Option<u64>, redb::Error> {

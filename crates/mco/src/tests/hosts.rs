@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::mco::AssignmentState;
-use api::{Host, Instance, Placement, READY, SYSTEM_NAMESPACE, Seconds, Workload, WorkloadRecord};
+use api::{
+    Host, Instance, Placement, READY, Ref, SYSTEM_NAMESPACE, Seconds, Workload, WorkloadRecord,
+};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
+use kube::api::PostParams;
 use runtime::{Runtime, Task, spawn};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -218,6 +221,32 @@ async fn a_restart_evicts_nobody() {
         "far more than thirty seconds in all, but not seen by one process"
     );
     story.moved_to(other(&host)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_took_the_same_room_the_younger_moves() {
+    let mut story = Story::begin().await;
+    let (old, young) = (workload("old", 2), workload("young", 2));
+    let crowded = story.run(&old).await;
+    story.ground.create(&young).await;
+    story.ready(&young).await;
+    story.stop();
+    // As another process had decided that did not know of the first.
+    let placements: Api<Placement> = Api::namespaced(story.ground.user.clone(), TENANT);
+    let mut placement = placements.get("young").await.unwrap();
+    placement.spec.assignments[0].host = Ref::new(&*crowded);
+    placement.spec.assignments[0].site = Ref::new(crowded.trim_end_matches("-1"));
+    let how = PostParams::default();
+    placements.replace("young", &how, &placement).await.unwrap();
+    story.start();
+    let free = other(&crowded).to_owned();
+    story.moved_to(&free).await;
+    story.ready(&young).await;
+    let settled = async || (story.places().await.len() == 2).then_some(());
+    story.ground.until("the crowded host is left", settled).await;
+    let placements = story.ground.all::<Placement>().await;
+    let hosts = placements.iter().map(|it| it.spec.assignments[0].host.to_string());
+    assert_eq!(hosts.collect::<Vec<_>>(), [crowded, free], "of old and young");
 }
 
 #[tokio::test(start_paused = true)]

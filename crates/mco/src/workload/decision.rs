@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::placement::{Component, Held, Infeasible, Request, decide, holds};
+use ::placement::{Component, Held, Infeasible, Request, allocatable, decide, holds};
 use api::mco::{Assignment, AssignmentState, PlacementGroup, PlacementPolicySpec, PlacementSpec};
 use api::{Error, ErrorKind, Host, Placement, PlacementPolicy, READY, Ref, Result, Workload};
 use futures::stream::{BoxStream, StreamExt, unfold};
@@ -303,11 +303,16 @@ impl Case<'_> {
         spec
     }
 
-    /// The assignments whose hosts could not be seen for longer than their workload's rule allows.
+    /// The assignments that must go elsewhere: their hosts could not be seen for longer than their workload's rule allows, or
+    /// have given the same room to others before.
     fn lost(&self, spec: Option<&PlacementSpec>, waits: &mut Vec<Wait>) -> Result<Vec<Assignment>> {
         let mut lost = Vec::new();
         let assignments = spec.into_iter().flat_map(|spec| &spec.assignments);
         for assignment in assignments.filter(|it| it.state == AssignmentState::Active) {
+            if self.is_excess(assignment)? {
+                lost.push(assignment.clone());
+                continue;
+            }
             let Some(until) = self.given_up(assignment)? else {
                 continue;
             };
@@ -322,6 +327,16 @@ impl Case<'_> {
             }
         }
         Ok(lost)
+    }
+
+    /// Whether an assignment takes what its host has given to others before.
+    fn is_excess(&self, assignment: &Assignment) -> Result<bool> {
+        let host = self.ctx.get::<Host>(None, assignment.host.name())?;
+        let Some(room) = host.as_deref().map(allocatable) else {
+            return Ok(false);
+        };
+        let excess = self.inputs.ledger().excess(&assignment.host, &room);
+        Ok(excess.contains(&self.name))
     }
 
     /// When the host of an assignment is given up, if it cannot be seen and the workload has a rule for that. What the
@@ -378,7 +393,8 @@ impl Problem {
     }
 }
 
-/// Hints for workloads whose group found no place, once something may have changed that.
+/// Hints for workloads whose group found no place, once something may have changed that, and for those that take more than
+/// there is.
 pub(crate) fn room_again(ctx: Ctx, inputs: Arc<Inputs>) -> BoxStream<'static, ObjectRef> {
     unfold(
         (ctx, inputs, VecDeque::new()),
@@ -389,6 +405,7 @@ pub(crate) fn room_again(ctx: Ctx, inputs: Arc<Inputs>) -> BoxStream<'static, Ob
                 }
                 sleep(PERIOD).await;
                 hints.extend(inputs.worth_another_try(&ctx).unwrap_or_default());
+                hints.extend(inputs.overcommitted(&ctx).unwrap_or_default());
             }
         },
     )

@@ -88,7 +88,12 @@ impl<'a> State<'a> {
     fn available(&self, slot: usize, host: usize) -> Resources {
         let free = &self.problem.snapshot.hosts[host].free;
         let mut available = self.left.get(&host).unwrap_or(free).clone();
-        available.add(&self.own(slot, host));
+        let own = self.own(slot, host);
+        available.add(&own);
+        // Where more is reserved than there is, others have to go.
+        if self.problem.slots[slot].held.is_some_and(|(at, _)| at == host) {
+            available.raise_to(&own);
+        }
         available
     }
 
