@@ -120,7 +120,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until no other server writes, where there may be others.
+/// Waits until no other server writes nor acts, where there may be others.
 async fn lead(
     server: &Server,
     options: &Options,
@@ -132,6 +132,7 @@ async fn lead(
     let leading = server.lead(&options.etcd.url(address)?).await;
     let leading = leading.map_err(|error| anyhow::anyhow!(api::chain(&error)))?;
     tracing::info!("this server writes");
+    leading.alone().await;
     Ok(Some(leading))
 }
 

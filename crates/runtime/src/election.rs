@@ -39,6 +39,10 @@ pub struct Election {
     me: String,
     clock: Clock,
     seen: Option<Seen>,
+    /// When the Lease was last taken or renewed; from then on, at the latest, others count.
+    renewed: Instant,
+    /// Whether it was taken from another one that had not given it back.
+    inherited: bool,
 }
 
 /// The Lease, and since when this process has seen it so.
@@ -56,6 +60,8 @@ impl Election {
             me: me.to_owned(),
             clock,
             seen: None,
+            renewed: Instant::now(),
+            inherited: false,
         }
     }
 
@@ -77,20 +83,23 @@ impl Election {
             let won = tokio::select! {
                 biased;
                 () = &mut shutdown => None,
-                won = self.win() => Some(won),
+                won = self.prevail() => Some(won),
             };
-            let Some(won) = won else {
-                // What was on its way may have won.
-                self.resign().await;
-                return Ok(());
-            };
-            info!(me = self.me, "leading");
+            match won {
+                None => {
+                    // What was on its way may have won.
+                    self.resign().await;
+                    return Ok(());
+                }
+                Some(false) => continue,
+                Some(true) => info!(me = self.me, "leading"),
+            }
             let (stop, stopped) = oneshot::channel();
             let mut work = spawn(work(stopped));
             let ends = tokio::select! {
                 biased;
                 () = &mut shutdown => true,
-                () = self.hold(won) => false,
+                () = self.hold() => false,
                 ended = &mut work => {
                     self.resign().await;
                     let why = ended.err().map_or_else(String::new, |error| format!(": {error}"));
@@ -109,13 +118,30 @@ impl Election {
         }
     }
 
-    /// Waits until this process leads; from then on, at the latest, others count.
-    async fn win(&mut self) -> Instant {
+    /// Waits until this process leads and whoever led before has certainly ended: of one that fell silent, something may
+    /// still be on its way. Answers whether it leads still.
+    async fn prevail(&mut self) -> bool {
+        self.win().await;
+        if !self.inherited {
+            return true;
+        }
+        info!(me = self.me, "won after one that fell silent; waiting once more as long");
+        tokio::select! {
+            () = self.hold() => false,
+            () = sleep(DURATION) => true,
+        }
+    }
+
+    /// Waits until this process holds the Lease.
+    async fn win(&mut self) {
         let mut told = None;
         loop {
             let begun = Instant::now();
             match timeout(DEADLINE, self.attempt()).await {
-                Ok(Ok(true)) => return begun,
+                Ok(Ok(true)) => {
+                    self.renewed = begun;
+                    return;
+                }
                 Ok(Ok(false)) => {
                     let holder = self.holder();
                     if holder != told {
@@ -131,16 +157,16 @@ impl Election {
         }
     }
 
-    /// Renews the Lease, which was taken or renewed then, until it is lost.
-    async fn hold(&mut self, mut renewed: Instant) {
-        while renewed.elapsed() < DEADLINE {
-            let left = DEADLINE.saturating_sub(renewed.elapsed());
+    /// Renews the Lease until it is lost.
+    async fn hold(&mut self) {
+        while self.renewed.elapsed() < DEADLINE {
+            let left = DEADLINE.saturating_sub(self.renewed.elapsed());
             sleep(RETRY.min(left)).await;
             // Taken before the request: others count from when they see it, which is later.
             let begun = Instant::now();
-            let left = DEADLINE.saturating_sub(renewed.elapsed());
+            let left = DEADLINE.saturating_sub(self.renewed.elapsed());
             match timeout(left, self.attempt()).await {
-                Ok(Ok(true)) => renewed = begun,
+                Ok(Ok(true)) => self.renewed = begun,
                 Ok(Ok(false)) => return,
                 Ok(Err(error)) => debug!(error = api::chain(&error), "cannot renew"),
                 Err(_) => debug!("cannot renew: no answer"),
@@ -159,6 +185,9 @@ impl Election {
                 self.see(found.clone());
                 if self.is_anothers() {
                     return Ok(false);
+                }
+                if let Some(holder) = self.holder().filter(|holder| *holder != self.me) {
+                    self.inherited = !holder.is_empty();
                 }
                 let taken = self.taken(found);
                 self.leases.replace(&self.name, &how, &taken).await

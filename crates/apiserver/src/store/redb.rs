@@ -20,6 +20,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use bytes::Bytes;
@@ -70,9 +71,7 @@ impl Redb {
         if !path.exists() {
             Self::create(path, &Loaded::default())?;
         }
-        Self::understood(path, || {
-            Builder::new().set_cache_size(CACHE_BYTES).open(path)
-        })
+        Self::understood(path, |builder| builder.set_cache_size(CACHE_BYTES).open(path))
     }
 
     /// Makes a store with that content, that only its owner may read.
@@ -91,10 +90,18 @@ impl Redb {
     /// Opens what is there, and refuses what is damaged or not understood; `path` is for messages.
     fn understood(
         path: &Path,
-        open: impl FnOnce() -> Result<Database, DatabaseError>,
+        open: impl FnOnce(&mut Builder) -> Result<Database, DatabaseError>,
     ) -> Result<Self, Error> {
-        let mut db = guarded(path, || Ok(open()?))?;
-        let intact = guarded(path, || Ok(db.check_integrity()?))?;
+        let repaired = Arc::new(AtomicBool::new(false));
+        let mut builder = Builder::new();
+        builder.set_repair_callback({
+            let repaired = repaired.clone();
+            move |_| repaired.store(true, Ordering::Relaxed)
+        });
+        let mut db = guarded(path, || Ok(open(&mut builder)?))?;
+        // Who opens it after a crash has checked it already.
+        let intact = repaired.load(Ordering::Relaxed)
+            || guarded(path, || Ok(db.check_integrity()?))?;
         if !intact {
             tracing::warn!(path = %path.display(), "free space of the store was rebuilt");
         }

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::Background;
 use super::gateway::{Failed, base64};
-use super::place::Place;
+use super::place::{Place, delete, put};
 
 /// How long the key stays after the one that holds it was last heard of.
 const LEASE: Duration = Duration::from_secs(10);
@@ -34,6 +35,8 @@ pub struct Leading {
     lost: watch::Receiver<bool>,
     term: Term,
     revision: u64,
+    /// When whoever wrote before has certainly ended.
+    alone_from: Instant,
 }
 
 /// Until when nobody else can write.
@@ -55,6 +58,12 @@ impl Leading {
         self.revision
     }
 
+    /// Waits until whoever wrote before, and fell silent, has certainly ended: one lease more. Nothing of it can be stored
+    /// any more, but what it does elsewhere may still be on its way.
+    pub async fn alone(&self) {
+        sleep_until(self.alone_from).await;
+    }
+
     /// Until when nobody else can write.
     #[must_use]
     pub fn term(&self) -> Term {
@@ -72,7 +81,7 @@ impl Leading {
 impl Drop for Leading {
     fn drop(&mut self) {
         self.renewing.abort();
-        let revoking = async { timeout(REVOKE_PATIENCE, self.place.revoke(&self.lease)).await };
+        let revoking = async { timeout(REVOKE_PATIENCE, self.place.leave(&self.lease)).await };
         let handle = self.background.handle();
         let revoked = thread::scope(|scope| scope.spawn(|| handle.block_on(revoking)).join());
         if !matches!(revoked, Ok(Ok(Ok(())))) {
@@ -87,8 +96,13 @@ pub(super) async fn lead(
     background: Arc<Background>,
     url: String,
 ) -> Result<Leading, Failed> {
-    let (lease, asked) = place.patiently(|| place.take(&url)).await?;
+    let Taken {
+        lease,
+        asked,
+        was_left,
+    } = place.patiently(|| place.take(&url)).await?;
     let revision = place.patiently(|| place.claim()).await?;
+    let silent = !was_left && revision > 0;
     let (says, lost) = watch::channel(false);
     let (until, term) = watch::channel(asked + LEASE);
     let renewing = background.handle().spawn({
@@ -101,12 +115,22 @@ pub(super) async fn lead(
     Ok(Leading {
         term: Term(term),
         revision,
+        alone_from: Instant::now() + if silent { LEASE } else { Duration::ZERO },
         place,
         background,
         lease,
         renewing: renewing.abort_handle(),
         lost,
     })
+}
+
+/// The key is held.
+struct Taken {
+    lease: String,
+    /// When that lease was asked for.
+    asked: Instant,
+    /// Whether whoever held it before has ended in order.
+    was_left: bool,
 }
 
 #[derive(Deserialize)]
@@ -132,18 +156,27 @@ impl Place {
         format!("{}writer", self.prefix).into_bytes()
     }
 
+    /// Stands while nobody writes because whoever did has ended in order.
+    fn left(&self) -> Vec<u8> {
+        format!("{}left", self.prefix).into_bytes()
+    }
+
+    async fn value(&self, key: &[u8]) -> Result<Option<Bytes>, Failed> {
+        let end = [key, b"\0"].concat();
+        let mut page = self.gateway.page(key, &end, 0, 1).await?;
+        Ok(page.kvs.pop().map(|pair| pair.value))
+    }
+
     /// Where the server is reached that writes, if one does.
     pub(super) async fn leader(&self) -> Result<Option<String>, Failed> {
-        let key = self.writer();
-        let end = [&key[..], b"\0"].concat();
-        let mut page = self.gateway.page(&key, &end, 0, 1).await?;
-        let url = page.kvs.pop().map(|pair| pair.value.to_vec());
+        let url = self.value(&self.writer()).await?;
+        let url = url.map(|url| url.to_vec());
         let odd = |_| Failed::Odd("the server that writes does not say where it is".to_owned());
         url.map(String::from_utf8).transpose().map_err(odd)
     }
 
-    /// Takes the key once it is free; answers with the lease that holds it, and when it was asked for.
-    async fn take(&self, url: &str) -> Result<(String, Instant), Failed> {
+    /// Takes the key once it is free.
+    async fn take(&self, url: &str) -> Result<Taken, Failed> {
         let mut told = false;
         loop {
             let asked = Instant::now();
@@ -154,9 +187,17 @@ impl Place {
                 "target": "CREATE", "result": "EQUAL", "key": key, "create_revision": "0",
             });
             let value = base64(url.as_bytes());
+            let was_left = self.value(&self.left()).await?.is_some();
             let put = json!({"requestPut": {"key": key, "value": value, "lease": id}});
-            match self.gateway.transaction(&[&is_free], &[put]).await {
-                Ok(done) if done.succeeded => return Ok((id, asked)),
+            let took = [put, delete(&self.left())];
+            match self.gateway.transaction(&[&is_free], &took).await {
+                Ok(done) if done.succeeded => {
+                    return Ok(Taken {
+                        lease: id,
+                        asked,
+                        was_left,
+                    });
+                }
                 // The lease may have ended meanwhile.
                 Ok(_) | Err(Failed::Refused(_)) => {}
                 Err(error) => return Err(error),
@@ -190,6 +231,17 @@ impl Place {
                 }
             }
         }
+    }
+
+    /// Gives the key back, so that another server need not wait.
+    async fn leave(&self, lease: &str) -> Result<(), Failed> {
+        let writer = self.writer();
+        let is_ours = json!({
+            "target": "LEASE", "result": "EQUAL", "key": base64(&writer), "lease": lease,
+        });
+        let left = [put(&self.left(), b"in order"), delete(&writer)];
+        self.gateway.transaction(&[&is_ours], &left).await?;
+        self.revoke(lease).await
     }
 
     async fn revoke(&self, lease: &str) -> Result<(), Failed> {

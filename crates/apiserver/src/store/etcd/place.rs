@@ -276,6 +276,11 @@ pub(super) fn put(key: &[u8], value: &[u8]) -> Value {
     json!({"requestPut": {"key": base64(key), "value": base64(value)}})
 }
 
+/// The operation that removes a key.
+pub(super) fn delete(key: &[u8]) -> Value {
+    json!({"requestDeleteRange": {"key": base64(key)}})
+}
+
 /// A name for one that writes.
 pub(super) fn writer_name() -> Result<String, Failed> {
     let mut name = [0; 16];

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::gateway::{Failed, base64};
-use super::place::{FORMAT, Head, Place, put, writer_name};
+use super::place::{FORMAT, Head, Place, delete, put, writer_name};
 use super::{BYTES_MAX, WRITES_MAX};
 use crate::store::{Batch, Error, Write};
 
@@ -104,7 +104,7 @@ impl Writer {
             let key = place.object(&write.key);
             operations.push(match &write.value {
                 Some(value) => put(&key, value),
-                None => json!({"requestDeleteRange": {"key": base64(&key)}}),
+                None => delete(&key),
             });
             operations.push(put(&place.change(write.revision), write.key.as_bytes()));
         }

@@ -66,8 +66,8 @@ impl Recorder {
 
     fn open(&self) -> Result<Redb, Error> {
         let disk = self.clone();
-        Redb::understood(Path::new("recorded"), || {
-            Builder::new()
+        Redb::understood(Path::new("recorded"), |builder| {
+            builder
                 .set_cache_size(CACHE_BYTES)
                 .create_with_backend(disk)
         })
