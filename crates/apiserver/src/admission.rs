@@ -24,6 +24,7 @@ use crate::access::Identity;
 use crate::convert;
 use crate::failure::Failure;
 use crate::index::Objects;
+use crate::limits;
 use crate::object::{Object, meta_text};
 use crate::ownership::Shape;
 use crate::patch::Patch;
@@ -138,6 +139,7 @@ impl<'a> Attempt<'a> {
         old: Option<&Value>,
         reread: impl Fn(Value, &Value) -> Result<Value, Failure>,
     ) -> Result<(Value, Vec<String>), Failure> {
+        limits::apply(self.server, self.request, &mut draft, old)?;
         let mut warnings = Vec::new();
         let hooks = admission.mutating.iter().filter(|_| !self.is_exempt());
         let (mut called, mut again) = (Vec::new(), Vec::new());

@@ -19,7 +19,7 @@ use crate::rules::{Frame, Stamp};
 use crate::selection::Selection;
 use crate::server::Server;
 use crate::state::State;
-use crate::{builtin, furnish};
+use crate::{builtin, furnish, quota};
 
 pub(crate) fn prepare(server: &Server) -> Result<(), api::Error> {
     for name in namespace::PERMANENT {
@@ -35,6 +35,8 @@ pub(crate) fn prepare(server: &Server) -> Result<(), api::Error> {
     services::keep(server.engine());
     bootstrap::reconcile(server).map_err(refused)?;
     server.state().suspect_all(server.clock()());
+    quota::suspect_all(&mut server.state());
+    quota::keep(server.engine());
     server.engine().collect();
     Ok(())
 }

@@ -73,6 +73,7 @@ pub(crate) fn resources() -> Vec<Resource> {
         definitions(),
         network_policies(),
     ];
+    all.extend(kubernetes::strict_bounds());
     all.extend(access::resources());
     all.extend(admission::resources());
     all.extend(reviews::resources());

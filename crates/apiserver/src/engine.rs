@@ -21,6 +21,7 @@ use crate::failure::Failure;
 use crate::history::{Change, Event};
 use crate::ids::Ids;
 use crate::object::{Key, Object, json_bytes};
+use crate::quota;
 use crate::registry::Registry;
 use crate::replica;
 use crate::server;
@@ -247,7 +248,10 @@ impl Engine {
     }
 
     /// Shows what another server has written, or learns that it will hear no more of it.
-    pub(crate) fn hear(&self, heard: Result<store::Batch, store::Error>) -> Result<(), store::Error> {
+    pub(crate) fn hear(
+        &self,
+        heard: Result<store::Batch, store::Error>,
+    ) -> Result<(), store::Error> {
         let mut state = self.state();
         let revision = heard.as_ref().map_or(0, |batch| batch.revision);
         let odd = || store::Error::new("what another server wrote does not follow what is known");
@@ -258,7 +262,10 @@ impl Engine {
                 self.show(&mut state, revision);
             }
             Err(error) => {
-                tracing::error!(error = api::chain(error), "this server cannot follow any more");
+                tracing::error!(
+                    error = api::chain(error),
+                    "this server cannot follow any more"
+                );
                 state.fail(error);
             }
         }
@@ -285,6 +292,7 @@ impl Engine {
         if roles {
             aggregation::keep(self);
         }
+        quota::keep(self);
         self.collect();
         // What waited for room.
         self.submit();

@@ -13,6 +13,7 @@ use memchr::memmem;
 use serde_json::Value;
 
 use crate::object::{Document, Key, Object, meta};
+use crate::quota::Tally;
 use crate::resource::Home;
 use crate::selection::field::text_at;
 use crate::selection::{Narrowest, Selection};
@@ -115,6 +116,17 @@ impl Objects {
         homes
             .map(|(home, shelf)| (home.clone(), shelf.paths.clone()))
             .collect()
+    }
+
+    /// How many there are in each namespace, and which quotas.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for (home, shelf) in &self.homes {
+            for (namespace, name) in shelf.objects.keys() {
+                tally.count(home, namespace, name);
+            }
+        }
+        tally
     }
 
     /// By the values at which paths the objects of a resource are found.

@@ -148,7 +148,9 @@ async fn visible(engine: &Engine, revision: u64, patience: Duration) -> Result<(
         return Ok(());
     };
     match timeout(patience, visible).await {
-        _ if broken => Err(Failure::unavailable("this server does not hear from others any more")),
+        _ if broken => Err(Failure::unavailable(
+            "this server does not hear from others any more",
+        )),
         Ok(Ok(Ok(()))) => Ok(()),
         _ => {
             let why = format!("revision {revision} has not arrived here within {patience:?}");

@@ -346,7 +346,11 @@ impl Builder {
     ///
     /// # Errors
     /// When the authority cannot sign.
-    pub fn replica(mut self, candidate: Candidate, authority: &Authority) -> Result<Self, api::Error> {
+    pub fn replica(
+        mut self,
+        candidate: Candidate,
+        authority: &Authority,
+    ) -> Result<Self, api::Error> {
         self.replica = Some(Replica::new(candidate, authority)?);
         Ok(self)
     }

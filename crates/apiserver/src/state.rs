@@ -20,6 +20,7 @@ use crate::history::{Change, Event, History};
 use crate::hub::Hub;
 use crate::index::Objects;
 use crate::object::{Key, Object};
+use crate::quota::Tally;
 use crate::resource::Home;
 use crate::selection::Selection;
 use crate::store::{self, BATCHES_MAX, Batch, Limits, Write};
@@ -52,6 +53,7 @@ pub(crate) struct State {
     pub(crate) history: History,
     pub(crate) hub: Hub,
     pub(crate) collector: Collector,
+    pub(crate) tally: Tally,
     /// Visible changes of definitions that are not served yet.
     redefined: Vec<Arc<Event>>,
     /// Whether what is asked before writes has changed.
@@ -66,6 +68,7 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(revision: u64, objects: Objects, history: History, limits: Limits) -> Self {
+        let tally = objects.tally();
         Self {
             decided: revision,
             visible: revision,
@@ -81,6 +84,7 @@ impl State {
             history,
             hub: Hub::default(),
             collector: Collector::default(),
+            tally,
             redefined: Vec::new(),
             asks_anew: false,
             granted: Vec::new(),
@@ -162,6 +166,7 @@ impl State {
     }
 
     fn decide(&mut self, write: Write, after: Option<Arc<Object>>, event: Event) {
+        self.tally.decide(&event);
         self.pending
             .insert(event.new.key.clone(), (event.revision, after));
         self.in_flight.insert(event.revision, Arc::new(event));
@@ -189,6 +194,7 @@ impl State {
                 // It went in the moment in which it came.
                 (None, None) => continue,
             };
+            self.tally.decide(&event);
             self.in_flight.insert(write.revision, Arc::new(event));
         }
         self.decided = batch.revision;
@@ -326,6 +332,7 @@ impl State {
         if rbac::concerns(&key.home) {
             self.granted.push(event.clone());
         }
+        self.tally.show(&event);
         self.hub.tell(&event);
         // Who follows collects nothing, and looks at everything before it writes.
         if !self.follows {

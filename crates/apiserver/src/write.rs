@@ -31,7 +31,7 @@ use crate::resource::Offered;
 use crate::rules::{Admitted, By, Frame, Stamp};
 use crate::server::Server;
 use crate::state::State;
-use crate::{builtin, decode, definition, furnish, namespace, read};
+use crate::{builtin, decode, definition, furnish, namespace, quota, read};
 
 /// How long a write may take, with all that is asked about it, as in Kubernetes.
 const WRITE_LASTS_MAX: Duration = Duration::from_secs(60);
@@ -233,6 +233,7 @@ impl<'a> Writing<'a> {
         let admit = |state: &State, outcome: &mut Outcome| {
             namespace::admits(state, &registry, resource, &key)?;
             definition::admits(state, &registry, resource)?;
+            quota::admits(state, resource, &key)?;
             definition::finish(state, &registry, &key, outcome, &now);
             Ok(())
         };

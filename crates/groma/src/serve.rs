@@ -173,9 +173,7 @@ fn open(options: &Options, sealer: &Sealer) -> anyhow::Result<Server> {
     let mut server = Server::builder().crds(api::crds());
     if options.etcd.is_given() {
         let etcd = options.etcd.open()?;
-        server = server
-            .replica(etcd.candidate(), &authority)?
-            .storage(etcd);
+        server = server.replica(etcd.candidate(), &authority)?.storage(etcd);
     } else {
         let path = places::store(state);
         let file = Redb::open(&path);

@@ -61,7 +61,10 @@ impl Groma {
     /// # Errors
     /// Why there is none on this machine.
     pub fn begin(arguments: &[&str]) -> Result<Self, Skip> {
-        Self::begin_in(tempfile::tempdir().expect("a folder can be made"), arguments)
+        Self::begin_in(
+            tempfile::tempdir().expect("a folder can be made"),
+            arguments,
+        )
     }
 
     /// As [`begin`](Self::begin), one that clients of another one know, too.

@@ -249,10 +249,12 @@ impl Account {
 fn active_on(spec: &PlacementSpec, host: &Ref<Host>) -> Option<Resources> {
     let active = spec.assignments.iter();
     let active = active.filter(|it| it.state == AssignmentState::Active && it.host == *host);
-    active.map(|it| it.reserved.clone()).reduce(|mut all, more| {
-        all.add(&more);
-        all
-    })
+    active
+        .map(|it| it.reserved.clone())
+        .reduce(|mut all, more| {
+            all.add(&more);
+            all
+        })
 }
 
 /// What the generation of a Placement is known by; another object of the same name is another one.

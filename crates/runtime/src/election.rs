@@ -125,7 +125,10 @@ impl Election {
         if !self.inherited {
             return true;
         }
-        info!(me = self.me, "won after one that fell silent; waiting once more as long");
+        info!(
+            me = self.me,
+            "won after one that fell silent; waiting once more as long"
+        );
         tokio::select! {
             () = self.hold() => false,
             () = sleep(DURATION) => true,

@@ -44,7 +44,11 @@ impl Headers {
     }
 
     /// Says it, and nothing else.
-    pub(crate) fn write(&self, identity: &Identity, headers: &mut HeaderMap) -> Result<(), Failure> {
+    pub(crate) fn write(
+        &self,
+        identity: &Identity,
+        headers: &mut HeaderMap,
+    ) -> Result<(), Failure> {
         let own = |name: &HeaderName| {
             let fixed = [&self.user, &self.group, &self.uid];
             fixed.contains(&name) || name.as_str().starts_with(self.extra)
@@ -67,7 +71,8 @@ impl Headers {
         for (key, values) in &identity.extra {
             let name = format!("{}{}", self.extra, escaped(key));
             let name = HeaderName::try_from(name);
-            let name = name.map_err(|_| Failure::bad_request(format!("{key:?} cannot be a header")))?;
+            let name =
+                name.map_err(|_| Failure::bad_request(format!("{key:?} cannot be a header")))?;
             for it in values {
                 headers.append(&name, value(it)?);
             }

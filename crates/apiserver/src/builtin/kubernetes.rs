@@ -32,6 +32,7 @@ use super::shapes::Shapes;
 use super::{Builtin, typed};
 use crate::resource::{Born, Complete, Resource};
 use crate::scale::Scale;
+use crate::{limits, quota};
 
 /// What `kubectl get all` lists.
 const ALL: &[&str] = &["all"];
@@ -40,9 +41,25 @@ const ALL: &[&str] = &["all"];
 pub(super) fn resources() -> Vec<Resource> {
     let mut shapes = Shapes::default();
     let shapes = &mut shapes;
-    let kinds = [core(shapes), workloads(shapes), cluster(shapes)];
+    let bounds = bounds(shapes).into();
+    let kinds = [core(shapes), bounds, workloads(shapes), cluster(shapes)];
     let kinds = kinds.into_iter().flatten().map(Builtin::resource);
     kinds.chain([autoscalers::resource(shapes)]).collect()
+}
+
+/// What bounds tenants. Where other kinds of Kubernetes are served it may say what only Kubernetes looks after; elsewhere
+/// that is refused.
+fn bounds(shapes: &mut Shapes) -> [Builtin; 2] {
+    let ranges = kind::<LimitRange>(shapes, &["limits"]);
+    [ranges, kind::<ResourceQuota>(shapes, &["quota"])]
+}
+
+/// What bounds tenants, for servers that serve nothing else of Kubernetes.
+pub(super) fn strict_bounds() -> [Resource; 2] {
+    let [mut ranges, mut quotas] = bounds(&mut Shapes::default());
+    ranges.traits.problems = Some(limits::problems);
+    quotas.traits.problems = Some(quota::problems);
+    [ranges, quotas].map(Builtin::resource)
 }
 
 fn core(shapes: &mut Shapes) -> Vec<Builtin> {
@@ -78,8 +95,6 @@ fn core(shapes: &mut Shapes) -> Vec<Builtin> {
             .completed(defaults::replication_controller)
             .selectable(&["status.replicas"]),
         kind::<PodTemplate>(shapes, &[]).completed(defaults::pod_template),
-        kind::<LimitRange>(shapes, &["limits"]),
-        kind::<ResourceQuota>(shapes, &["quota"]),
         kind::<PersistentVolume>(shapes, &["pv"])
             .everywhere()
             .completed(defaults::volume)

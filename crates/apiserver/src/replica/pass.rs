@@ -3,7 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header,
+};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -81,9 +83,15 @@ impl Pass {
             self.set_leader(None);
             let why = api::chain(&error);
             match error.is_connect() {
-                true => Failure::unavailable(format!("the server that writes is not reached: {why}")),
+                true => {
+                    Failure::unavailable(format!("the server that writes is not reached: {why}"))
+                }
                 // Perhaps it was done.
-                false => Failure::new(504, "Timeout", format!("the server that writes went away: {why}")),
+                false => Failure::new(
+                    504,
+                    "Timeout",
+                    format!("the server that writes went away: {why}"),
+                ),
             }
         })?;
         match client_side {
@@ -101,7 +109,11 @@ impl Pass {
     }
 
     async fn leader(&self, candidate: &Candidate) -> Result<String, Failure> {
-        let known = self.leader.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self
+            .leader
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if let Some(known) = known {
             return Ok(known);
         }

@@ -71,7 +71,9 @@ impl Redb {
         if !path.exists() {
             Self::create(path, &Loaded::default())?;
         }
-        Self::understood(path, |builder| builder.set_cache_size(CACHE_BYTES).open(path))
+        Self::understood(path, |builder| {
+            builder.set_cache_size(CACHE_BYTES).open(path)
+        })
     }
 
     /// Makes a store with that content, that only its owner may read.
@@ -100,8 +102,8 @@ impl Redb {
         });
         let mut db = guarded(path, || Ok(open(&mut builder)?))?;
         // Who opens it after a crash has checked it already.
-        let intact = repaired.load(Ordering::Relaxed)
-            || guarded(path, || Ok(db.check_integrity()?))?;
+        let intact =
+            repaired.load(Ordering::Relaxed) || guarded(path, || Ok(db.check_integrity()?))?;
         if !intact {
             tracing::warn!(path = %path.display(), "free space of the store was rebuilt");
         }
@@ -249,7 +251,10 @@ fn entries(
     let half = all / 2;
     let copy = |entry: Result<(AccessGuard<'_, &str>, AccessGuard<'_, &[u8]>), StorageError>| {
         let (key, value) = entry?;
-        Ok::<_, redb::Error>((key.value().to_owned(), Bytes::copy_from_slice(value.value())))
+        Ok::<_, redb::Error>((
+            key.value().to_owned(),
+            Bytes::copy_from_slice(value.value()),
+        ))
     };
     let (mut first, second) = thread::scope(|scope| {
         let second = scope.spawn(|| {

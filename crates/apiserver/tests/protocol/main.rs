@@ -4,6 +4,7 @@ mod admission;
 mod answer;
 mod apply;
 mod backup;
+mod bounds;
 mod conversion;
 mod definitions;
 mod hook;

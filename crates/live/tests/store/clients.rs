@@ -27,10 +27,7 @@ pub const AGAIN: Duration = Duration::from_millis(10);
 
 /// Someone who can be asked; the error is that there was no whole answer.
 pub trait Ask: Send {
-    fn ask(
-        &mut self,
-        call: Call,
-    ) -> impl Future<Output = Result<(StatusCode, Bytes)>> + Send;
+    fn ask(&mut self, call: Call) -> impl Future<Output = Result<(StatusCode, Bytes)>> + Send;
 }
 
 /// What all clients share.

@@ -88,7 +88,10 @@ fn arguments(members: Members, keys: &Path) -> Vec<String> {
     let (certificate, key) = members.certificate.expect("clients show one");
     vec![
         format!("--etcd-servers={}", members.urls.join(",")),
-        format!("--etcd-cafile={}", path(&members.authority.expect("it is known"))),
+        format!(
+            "--etcd-cafile={}",
+            path(&members.authority.expect("it is known"))
+        ),
         format!("--etcd-certfile={}", path(&certificate)),
         format!("--etcd-keyfile={}", path(&key)),
         format!("--secret-keys={}", path(keys)),
@@ -104,15 +107,25 @@ async fn what_one_server_says_all_say() {
     };
     for writes in 0..SERVERS {
         let name = format!("by-{writes}");
-        let (code, _) = servers.client(writes).ask(create(&name)).await.expect("it answers");
+        let (code, _) = servers
+            .client(writes)
+            .ask(create(&name))
+            .await
+            .expect("it answers");
         assert_eq!(code, StatusCode::CREATED, "by server {writes}");
         for reads in 0..SERVERS {
             let path = format!("{MAPS}/{name}");
-            let found = servers.client(reads).ask(live::bench::load::Call::get(path)).await;
+            let found = servers
+                .client(reads)
+                .ask(live::bench::load::Call::get(path))
+                .await;
             let (code, body) = found.expect("it answers");
             assert_eq!(code, StatusCode::OK, "{name} at server {reads}: {body:?}");
         }
-        let again = servers.client((writes + 1) % SERVERS).ask(create(&name)).await;
+        let again = servers
+            .client((writes + 1) % SERVERS)
+            .ask(create(&name))
+            .await;
         assert_eq!(again.expect("it answers").0, StatusCode::CONFLICT);
     }
 }
@@ -143,7 +156,10 @@ async fn another_server_writes_when_the_one_that_did_is_gone() {
         let another = timeout(PATIENCE, servers.leader(&others)).await;
         leader = another.expect("another one writes");
         written(&field).await;
-        println!("server {leader} after server {killed}: {:.1?}", ended.elapsed());
+        println!(
+            "server {leader} after server {killed}: {:.1?}",
+            ended.elapsed()
+        );
         block_in_place(|| servers.all[killed].restart());
     }
     written(&field).await;
@@ -152,17 +168,26 @@ async fn another_server_writes_when_the_one_that_did_is_gone() {
     while let Some(of_one) = clients.join_next().await {
         told.extend(of_one.expect("clients do not fail"));
     }
-    let end = servers.client(leader).ask(create(END)).await.expect("it serves");
+    let end = servers
+        .client(leader)
+        .ask(create(END))
+        .await
+        .expect("it serves");
     assert_eq!(end.0, StatusCode::CREATED);
     let mut heard = Vec::new();
     for watching in watching {
-        let of_one = timeout(PATIENCE, watching).await.expect("it hears of the end");
+        let of_one = timeout(PATIENCE, watching)
+            .await
+            .expect("it hears of the end");
         heard.push(of_one.expect("it is refused nothing"));
     }
     let judged = judge(&heard[0], &told).unwrap_or_else(|why| panic!("{why}"));
     println!("{KILLS} servers killed, {judged:?}, 0 acknowledged writes lost");
     assert!(judged.reads > WRITES);
-    assert!(heard.iter().all(|it| *it == heard[0]), "all servers tell the same");
+    assert!(
+        heard.iter().all(|it| *it == heard[0]),
+        "all servers tell the same"
+    );
 }
 
 /// Waits until more was acknowledged.

@@ -243,10 +243,19 @@ async fn of_two_that_took_the_same_room_the_younger_moves() {
     story.moved_to(&free).await;
     story.ready(&young).await;
     let settled = async || (story.places().await.len() == 2).then_some(());
-    story.ground.until("the crowded host is left", settled).await;
+    story
+        .ground
+        .until("the crowded host is left", settled)
+        .await;
     let placements = story.ground.all::<Placement>().await;
-    let hosts = placements.iter().map(|it| it.spec.assignments[0].host.to_string());
-    assert_eq!(hosts.collect::<Vec<_>>(), [crowded, free], "of old and young");
+    let hosts = placements
+        .iter()
+        .map(|it| it.spec.assignments[0].host.to_string());
+    assert_eq!(
+        hosts.collect::<Vec<_>>(),
+        [crowded, free],
+        "of old and young"
+    );
 }
 
 #[tokio::test(start_paused = true)]

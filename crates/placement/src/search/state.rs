@@ -91,7 +91,10 @@ impl<'a> State<'a> {
         let own = self.own(slot, host);
         available.add(&own);
         // Where more is reserved than there is, others have to go.
-        if self.problem.slots[slot].held.is_some_and(|(at, _)| at == host) {
+        if self.problem.slots[slot]
+            .held
+            .is_some_and(|(at, _)| at == host)
+        {
             available.raise_to(&own);
         }
         available

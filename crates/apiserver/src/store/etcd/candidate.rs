@@ -8,10 +8,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::Background;
 use super::election::{self, Leading};
 use super::gateway::Failed;
 use super::place::Place;
-use super::Background;
 use crate::store::{Batch, Error};
 
 /// How long a member may take to say how far the others are, before another one is asked.
