@@ -3,7 +3,10 @@
 //! Rounds alternate between both, because machines are noisy: what counts is the ratio within a run. Both store on the
 //! same disk and answer when a write is on it. Where no peer can be built, ours is measured alone.
 
+pub mod agents;
 pub mod client;
+pub mod durable;
+pub mod failover;
 pub mod load;
 pub mod million;
 mod objects;

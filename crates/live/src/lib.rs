@@ -11,6 +11,7 @@ pub mod groma;
 pub mod history;
 pub mod kubernetes;
 pub mod lab;
+pub mod servers;
 pub mod skip;
 pub mod tools;
 pub mod usage;

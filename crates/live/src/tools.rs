@@ -34,6 +34,8 @@ const VERSION_VARIABLE: &str = "k8s.io/component-base/version.gitVersion";
 const ETCD_PACKAGE: &str = "go.etcd.io/etcd/server/v3";
 /// The module of a program of our own that writes bodies as Go clients do.
 const BODIES: Module = Module("bodies");
+/// The module of a program of our own that writes to etcd.
+const ETCD_LOAD: Module = Module("etcd-load");
 /// The oldest minor version of kubectl that is of use where none can be built.
 const KUBECTL_MINOR_MIN: u32 = 30;
 
@@ -116,6 +118,14 @@ pub fn api_server() -> Result<(PathBuf, PathBuf), Skip> {
 /// Why it cannot be built.
 pub fn etcd() -> Result<PathBuf, Skip> {
     KUBERNETES.program("etcd", ETCD_PACKAGE)
+}
+
+/// A program that writes to etcd as many clients do at once.
+///
+/// # Errors
+/// Why it cannot be built.
+pub fn etcd_load() -> Result<PathBuf, Skip> {
+    ETCD_LOAD.program("etcd-load", ".")
 }
 
 /// The program that writes bodies as Kubernetes' Go clients do.

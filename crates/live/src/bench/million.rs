@@ -3,11 +3,13 @@
 //!
 //! The store is filled through the storage port, a thousand objects in each batch: what is measured is what comes after.
 
+use std::ffi::OsStr;
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use apiserver::store::redb::Redb;
 use apiserver::store::{self, Batch, Storage, Write};
 use bytes::Bytes;
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 use crate::bench::objects;
 use crate::bench::side::Side;
 use crate::figures::Figure;
+use crate::groma;
 use crate::usage::Used;
 
 /// Objects of one batch.
@@ -35,16 +38,44 @@ pub async fn run(n: usize, rounds: usize) -> Result<Vec<Figure>> {
     let took = begun.elapsed().as_secs_f64();
     eprintln!("{n} objects stored in {took:.1} s");
     let (mut starts, mut memory) = (Vec::new(), Vec::new());
+    let (mut backups, mut restores) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let begun = Instant::now();
         server.restart();
         starts.push(begun.elapsed().as_secs_f64());
         memory.push(Used::of_all(&[server.pid()]).memory);
+        let elsewhere = tempfile::tempdir()?;
+        let file = elsewhere.path().join("backup");
+        let state = elsewhere.path().join("state");
+        let kubeconfig = server.kubeconfig();
+        let took = |words: &[&OsStr]| {
+            let begun = Instant::now();
+            let done = Command::new(groma::program().map_err(|skip| anyhow::anyhow!(skip.0))?)
+                .args(words)
+                .status()?;
+            ensure!(done.success(), "groma {words:?}: {done}");
+            anyhow::Ok(begun.elapsed().as_secs_f64())
+        };
+        let word = OsStr::new;
+        backups.push(took(&[
+            word("--kubeconfig"),
+            kubeconfig.as_os_str(),
+            word("backup"),
+            file.as_os_str(),
+        ])?);
+        restores.push(took(&[
+            word("restore"),
+            file.as_os_str(),
+            word("--state"),
+            state.as_os_str(),
+        ])?);
     }
     let of = |what: &str| format!("{what}, {n} objects of 1 kB");
     Ok(vec![
         Figure::alone(&of("restart to serving"), "s", starts),
         Figure::alone(&of("memory after a restart"), "MB", memory),
+        Figure::alone(&of("backup"), "s", backups),
+        Figure::alone(&of("restore"), "s", restores),
     ])
 }
 
