@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use apiserver::store::Loaded;
 use apiserver::store::backup;
 use apiserver::store::redb::Redb;
 use clap::Args;
@@ -15,6 +16,7 @@ use kube::client::Body;
 
 use crate::lock::Lock;
 use crate::places;
+use crate::serve::etcd;
 
 /// Where a server answers with a backup.
 const PATH: &str = "/backup";
@@ -39,6 +41,8 @@ pub struct Restoring {
     /// Go back to how it was at this revision, which the backup must have kept
     #[arg(long)]
     revision: Option<u64>,
+    #[command(flatten)]
+    etcd: etcd::Place,
 }
 
 /// Takes a backup of a server that serves.
@@ -52,17 +56,14 @@ pub async fn take(options: &Taking, access: &cli::Access) -> anyhow::Result<()> 
         let said = body.collect().await?.to_bytes();
         bail!("cannot take a backup: {}", explained(&said));
     }
-    let unfinished = with_suffix(&options.file, ".new");
-    let mut file = private(&unfinished)?;
+    let mut unfinished = Unfinished::new(&options.file)?;
     while let Some(frame) = body.frame().await {
         let frame = frame.context("the backup broke off")?;
-        file.write_all(&frame.into_data().unwrap_or_default())?;
+        unfinished
+            .file
+            .write_all(&frame.into_data().unwrap_or_default())?;
     }
-    file.sync_all()?;
-    // What broke off looks like a file, too.
-    let head = backup::verify(BufReader::new(File::open(&unfinished)?)).map_err(told)?;
-    fs::rename(&unfinished, &options.file)
-        .with_context(|| format!("cannot make {}", options.file.display()))?;
+    let head = unfinished.finish()?;
     println!(
         "{} has everything as of revision {}, and what was since revision {}",
         options.file.display(),
@@ -73,8 +74,28 @@ pub async fn take(options: &Taking, access: &cli::Access) -> anyhow::Result<()> 
 }
 
 /// Makes the store of a server from a backup.
-pub fn restore(options: &Restoring) -> anyhow::Result<()> {
-    let state = &options.state;
+pub async fn restore(options: &Restoring) -> anyhow::Result<()> {
+    let what = || format!("cannot restore {}", options.file.display());
+    let source = BufReader::new(File::open(&options.file).with_context(what)?);
+    let (head, backup) = backup::read(source).map_err(told).with_context(what)?;
+    let content = backup::restored(backup, options.revision, Timestamp::now())
+        .map_err(told)
+        .with_context(what)?;
+    let n = content.entries.len();
+    let place = match options.etcd.is_given() {
+        true => options.etcd.fill(content).await?,
+        false => make(&options.state, &content)?,
+    };
+    println!(
+        "{place} has {n} objects as of revision {}, from the backup of {}",
+        options.revision.unwrap_or(head.revision),
+        head.taken
+    );
+    Ok(())
+}
+
+/// Makes a file of it in a state folder.
+fn make(state: &Path, content: &Loaded) -> anyhow::Result<String> {
     let store = places::store(state);
     let _lock = Lock::take(&places::lock(state))?;
     if store.exists() {
@@ -83,21 +104,36 @@ pub fn restore(options: &Restoring) -> anyhow::Result<()> {
             store.display()
         );
     }
-    let what = || format!("cannot restore {}", options.file.display());
-    let source = BufReader::new(File::open(&options.file).with_context(what)?);
-    let (head, backup) = backup::read(source).map_err(told).with_context(what)?;
-    let content = backup::restored(backup, options.revision, Timestamp::now())
-        .map_err(told)
-        .with_context(what)?;
-    Redb::create(&store, &content).map_err(told)?;
-    println!(
-        "{} has {} objects as of revision {}, from the backup of {}",
-        state.display(),
-        content.entries.len(),
-        options.revision.unwrap_or(head.revision),
-        head.taken
-    );
-    Ok(())
+    Redb::create(&store, content).map_err(told)?;
+    Ok(state.display().to_string())
+}
+
+/// A backup that is being written, beside where it goes.
+pub struct Unfinished {
+    pub file: File,
+    path: PathBuf,
+    to: PathBuf,
+}
+
+impl Unfinished {
+    /// Begins one that is to go there.
+    pub fn new(to: &Path) -> anyhow::Result<Self> {
+        let path = with_suffix(to, ".new");
+        Ok(Self {
+            file: private(&path)?,
+            path,
+            to: to.to_owned(),
+        })
+    }
+
+    /// Puts it in its place, once it was seen that it is whole: what broke off looks like a file, too.
+    pub fn finish(self) -> anyhow::Result<backup::Head> {
+        self.file.sync_all()?;
+        let head = backup::verify(BufReader::new(File::open(&self.path)?)).map_err(told)?;
+        fs::rename(&self.path, &self.to)
+            .with_context(|| format!("cannot make {}", self.to.display()))?;
+        Ok(head)
+    }
 }
 
 /// Makes a file that nobody else reads.

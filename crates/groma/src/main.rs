@@ -8,6 +8,7 @@ mod backup;
 mod enrol;
 mod laboratory;
 mod lock;
+mod moving;
 mod oidc;
 mod places;
 mod serve;
@@ -46,6 +47,11 @@ enum Command {
     Backup(backup::Taking),
     /// Make the store of a server from a backup
     Restore(backup::Restoring),
+    /// Write what Groma keeps in a home, a server of ours or a Kubernetes cluster, so that another goes on from it. Nothing should
+    /// be changed meanwhile: end the controllers first
+    Export(moving::Exporting),
+    /// Put what was exported into a home that has nothing of Groma's, before controllers run there
+    Import(moving::Importing),
     /// Let hosts join, and declare them dead
     #[command(subcommand)]
     Host(enrol::Command),
@@ -78,6 +84,8 @@ fn main() -> ExitCode {
             | Command::Audit(_)
             | Command::Backup(_)
             | Command::Restore(_)
+            | Command::Export(_)
+            | Command::Import(_)
     );
     let filter = EnvFilter::try_from_env("GROMA_LOG")
         .unwrap_or_else(|_| EnvFilter::new(if quiet { "off" } else { "info" }));
@@ -113,7 +121,15 @@ fn run(groma: Groma) -> anyhow::Result<ExitCode> {
             Command::Backup(options) => backup::take(&options, &groma.access)
                 .await
                 .map(|()| ExitCode::SUCCESS),
-            Command::Restore(options) => backup::restore(&options).map(|()| ExitCode::SUCCESS),
+            Command::Restore(options) => {
+                backup::restore(&options).await.map(|()| ExitCode::SUCCESS)
+            }
+            Command::Export(options) => moving::export(&options, &groma.access)
+                .await
+                .map(|()| ExitCode::SUCCESS),
+            Command::Import(options) => moving::import(&options, &groma.access)
+                .await
+                .map(|()| ExitCode::SUCCESS),
             Command::Host(command) => enrol::run(command, &groma.access)
                 .await
                 .map(|()| ExitCode::SUCCESS),

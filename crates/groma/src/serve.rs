@@ -2,7 +2,7 @@
 //! Kubernetes cluster.
 
 mod cluster;
-mod etcd;
+pub mod etcd;
 mod keys;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

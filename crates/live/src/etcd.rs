@@ -68,6 +68,20 @@ impl Cluster {
         }
     }
 
+    /// The same, for a server.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
+        let urls = self.members.iter().map(|member| member.client.as_str());
+        let urls: Vec<&str> = urls.collect();
+        let file = |name: &str| self.path(name).display().to_string();
+        vec![
+            format!("--etcd-servers={}", urls.join(",")),
+            format!("--etcd-cafile={}", file(AUTHORITY)),
+            format!("--etcd-certfile={}", file(CERTIFICATE)),
+            format!("--etcd-keyfile={}", file(KEY)),
+        ]
+    }
+
     /// Starts a member that was ended.
     pub fn run(&mut self, member: usize) {
         let cluster: Vec<String> = self.members.iter().enumerate().map(named).collect();

@@ -19,6 +19,8 @@ const UP: Duration = Duration::from_secs(30);
 /// How often it is looked for meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// The file in its folder with all objects.
+const STORE: &str = "store.redb";
 /// The file in its folder to which it writes.
 const LOG: &str = "log";
 
@@ -65,6 +67,19 @@ impl Groma {
             tempfile::tempdir().expect("a folder can be made"),
             arguments,
         )
+    }
+
+    /// As [`start`](Self::start), on what was put into that folder.
+    ///
+    /// # Errors
+    /// Why there is none on this machine.
+    pub fn start_on(state: &Path, arguments: &[&str]) -> Result<Self, Skip> {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let moved = fs::copy(state.join(STORE), folder.path().join(STORE));
+        moved.expect("there is a store");
+        let mut this = Self::begin_in(folder, arguments)?;
+        this.wait();
+        Ok(this)
     }
 
     /// As [`begin`](Self::begin), one that clients of another one know, too.

@@ -1,10 +1,8 @@
 //! Several servers on one etcd.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use apiserver::store::etcd::Members;
 use apiserver::store::sealed::Sealer;
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -36,7 +34,9 @@ impl Servers {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let keys = folder.path().join("keys");
         fs::write(&keys, Sealer::new_file("shared")).expect("written");
-        let arguments = arguments(cluster.members(), &keys, blocks);
+        let mut arguments = cluster.arguments();
+        arguments.push(format!("--secret-keys={}", keys.display()));
+        arguments.push(format!("--blocks={blocks}"));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let mut first = Groma::begin(&arguments)?;
         first.wait_for(WRITES_NOW);
@@ -69,20 +69,4 @@ impl Servers {
             sleep(LOOK).await;
         }
     }
-}
-
-fn arguments(members: Members, keys: &Path, blocks: &str) -> Vec<String> {
-    let path = |path: &Path| path.display().to_string();
-    let (certificate, key) = members.certificate.expect("clients show one");
-    vec![
-        format!("--etcd-servers={}", members.urls.join(",")),
-        format!(
-            "--etcd-cafile={}",
-            path(&members.authority.expect("it is known"))
-        ),
-        format!("--etcd-certfile={}", path(&certificate)),
-        format!("--etcd-keyfile={}", path(&key)),
-        format!("--secret-keys={}", path(keys)),
-        format!("--blocks={blocks}"),
-    ]
 }

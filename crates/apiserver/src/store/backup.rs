@@ -82,13 +82,14 @@ enum Refused {
 }
 
 /// Writes the lines of a backup, one after the other.
-pub(crate) struct Writer {
+pub struct Writer {
     digest: Sha256,
 }
 
 impl Writer {
     /// Begins a backup; answers its first line.
-    pub(crate) fn begin(taken: String, revision: u64, forgotten: u64) -> (Self, Vec<u8>) {
+    #[must_use]
+    pub fn begin(taken: String, revision: u64, forgotten: u64) -> (Self, Vec<u8>) {
         let head = Head {
             format: FORMAT,
             taken,
@@ -104,7 +105,7 @@ impl Writer {
     }
 
     /// Appends an object, with its value as it is stored.
-    pub(crate) fn object(&mut self, lines: &mut Vec<u8>, key: &str, value: &Bytes) {
+    pub fn object(&mut self, lines: &mut Vec<u8>, key: &str, value: &Bytes) {
         let value = Some(raw(value));
         let (value, key, change) = (value.as_deref(), key.into(), None);
         self.line(lines, &Line { key, change, value });
@@ -119,7 +120,11 @@ impl Writer {
     }
 
     /// The last line.
-    pub(crate) fn end(self) -> Vec<u8> {
+    ///
+    /// # Panics
+    /// Never: texts become JSON.
+    #[must_use]
+    pub fn end(self) -> Vec<u8> {
         let sha256 = hex(self.digest);
         let mut line = serde_json::to_vec(&End { sha256 }).expect("texts become JSON");
         line.push(b'\n');

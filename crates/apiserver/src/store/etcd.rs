@@ -12,6 +12,7 @@
 
 mod candidate;
 mod election;
+mod fill;
 mod follow;
 mod gateway;
 mod place;
@@ -63,6 +64,18 @@ impl Etcd {
             place,
             background,
         })
+    }
+
+    /// Puts all objects of a content where there are none; what was before them is not kept. A server finds either all of
+    /// them or that this broke off.
+    ///
+    /// # Errors
+    /// When etcd refuses, or has been written to.
+    pub async fn fill(&self, content: Loaded) -> Result<(), Error> {
+        let place = self.place.clone();
+        let filled = async move { place.fill(&content).await };
+        let filled = self.background.handle().spawn(filled);
+        filled.await.map_err(Error::new)?.map_err(Error::new)
     }
 
     /// This server as one beside others.

@@ -134,7 +134,8 @@ impl Sealer {
     }
 
     /// The value as it is stored under a key.
-    pub(crate) fn sealed(&self, key: &str, value: &Bytes) -> Bytes {
+    #[must_use]
+    pub fn sealed(&self, key: &str, value: &Bytes) -> Bytes {
         match key.starts_with(SECRETS) {
             true => self.keys().seal(key, value),
             false => value.clone(),
@@ -142,7 +143,10 @@ impl Sealer {
     }
 
     /// A stored value as it was before it was sealed, if it was.
-    pub(crate) fn opened(&self, key: &str, value: Bytes) -> Result<Bytes, Error> {
+    ///
+    /// # Errors
+    /// When no key opens it.
+    pub fn opened(&self, key: &str, value: Bytes) -> Result<Bytes, Error> {
         self.keys().opened(key, value).map_err(Error::new)
     }
 

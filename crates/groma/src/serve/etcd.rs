@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use apiserver::store::Loaded;
 use apiserver::store::etcd::{Etcd, Members};
 use clap::Args;
 
@@ -45,6 +46,21 @@ impl Place {
             certificate,
         };
         Etcd::open(&members, &self.etcd_prefix).map_err(told)
+    }
+
+    /// Puts all of it there, where there is nothing yet. Servers that start on it then know no past.
+    pub async fn fill(&self, content: Loaded) -> anyhow::Result<String> {
+        let etcd = self.open()?;
+        // Nobody else may write meanwhile.
+        let leading = etcd.candidate().lead("").await.map_err(told)?;
+        if leading.revision() > 0 {
+            anyhow::bail!(
+                "{} has objects already: give another --etcd-prefix",
+                self.etcd_prefix
+            );
+        }
+        etcd.fill(content).await.map_err(told)?;
+        Ok(self.etcd_prefix.clone())
     }
 
     /// Where other servers reach this one, which listens there.

@@ -7,5 +7,6 @@
 mod agents;
 mod home;
 mod install;
+mod moving;
 mod scenarios;
 mod serve;

@@ -172,7 +172,9 @@ impl Place {
         let url = self.value(&self.writer()).await?;
         let url = url.map(|url| url.to_vec());
         let odd = |_| Failed::Odd("the server that writes does not say where it is".to_owned());
-        url.map(String::from_utf8).transpose().map_err(odd)
+        let url = url.map(String::from_utf8).transpose().map_err(odd)?;
+        // Somebody fills it.
+        Ok(url.filter(|url| !url.is_empty()))
     }
 
     /// Takes the key once it is free.

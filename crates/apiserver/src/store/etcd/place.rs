@@ -124,6 +124,10 @@ impl Place {
         let (head, written, now) = self.read_head().await?;
         let (first, end) = self.objects();
         let (pairs, _) = self.gateway.range(&first, &end, Some(now)).await?;
+        if head.revision == 0 && !pairs.is_empty() {
+            let why = "a restore has broken off there: do it again, or take another prefix";
+            return Err(Failed::Odd(why.to_owned()));
+        }
         let mut entries = Vec::with_capacity(pairs.len());
         for pair in pairs {
             entries.push((self.key_of(&pair)?, pair.value));
@@ -279,6 +283,11 @@ pub(super) fn put(key: &[u8], value: &[u8]) -> Value {
 /// The operation that removes a key.
 pub(super) fn delete(key: &[u8]) -> Value {
     json!({"requestDeleteRange": {"key": base64(key)}})
+}
+
+/// The operation that removes a range of keys.
+pub(super) fn delete_all(first: &[u8], end: &[u8]) -> Value {
+    json!({"requestDeleteRange": {"key": base64(first), "range_end": base64(end)}})
 }
 
 /// A name for one that writes.

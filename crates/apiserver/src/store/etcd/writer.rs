@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::runtime::Handle;
 
-use super::gateway::{Failed, base64};
-use super::place::{FORMAT, Head, Place, delete, put, writer_name};
+use super::gateway::Failed;
+use super::place::{FORMAT, Head, Place, delete, delete_all, put, writer_name};
 use super::{BYTES_MAX, WRITES_MAX};
 use crate::store::{Batch, Error, Write};
 
@@ -109,8 +109,7 @@ impl Writer {
             operations.push(put(&place.change(write.revision), write.key.as_bytes()));
         }
         let (first, end) = (place.change(0), place.change(head.forgotten + 1));
-        let forgotten = json!({"key": base64(&first), "range_end": base64(&end)});
-        operations.push(json!({"requestDeleteRange": forgotten}));
+        operations.push(delete_all(&first, &end));
         operations.push(place.put_head(head));
         operations
     }
