@@ -62,8 +62,8 @@ pub struct Options {
     audit: audit::Recording,
     #[command(flatten)]
     provider: oidc::Provider,
-    /// Blocks to run
-    #[arg(long, value_delimiter = ',', default_value = "tcso,mco,wdm,tcm")]
+    /// Blocks to run; none where none is named
+    #[arg(long, value_delimiter = ',', num_args = 0.., default_value = "tcso,mco,wdm,tcm")]
     blocks: Vec<Block>,
 }
 
@@ -106,9 +106,18 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     if sealer.is_stale() {
         keys::reseal(&server, &sealer).await;
     }
-    let controllers = controllers(server.client(), &options.blocks);
+    let control = async {
+        match options.blocks.is_empty() {
+            true => crate::shutdown().await,
+            false => {
+                controllers(server.client(), &options.blocks)
+                    .run(crate::shutdown())
+                    .await
+            }
+        }
+    };
     tokio::select! {
-        () = controllers.run(crate::shutdown()) => {}
+        () = control => {}
         () = keys.follow(&mut told, &server, &sealer) => {}
         () = lost(leading.as_ref(), &server) => bail!(
             "another server writes, or may: this one ends, so that nobody takes it for the one that does"

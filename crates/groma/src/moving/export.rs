@@ -20,6 +20,9 @@ use crate::backup::Unfinished;
 /// Objects of one page.
 const PAGE: u32 = 500;
 
+/// The label by which what was installed is known.
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
 /// Options of `groma export`.
 #[derive(Debug, Args)]
 pub struct Exporting {
@@ -111,7 +114,7 @@ impl Read {
             let list = list.with_context(|| format!("cannot read {}", kind.resource.plural))?;
             let version = list.metadata.resource_version.unwrap_or_default();
             self.revision = self.revision.max(version.parse().unwrap_or_default());
-            for object in list.items {
+            for object in list.items.into_iter().filter(|it| !is_installed(kind, it)) {
                 self.take(kind, object)?;
             }
             match list.metadata.continue_.filter(|next| !next.is_empty()) {
@@ -138,4 +141,10 @@ impl Read {
             .push((format!("{group}/{plural}/{namespace}/{name}"), value));
         Ok(())
     }
+}
+
+/// Whether `groma install` has put it there: it is of one home. The namespace is of all.
+fn is_installed(kind: &Kind, object: &DynamicObject) -> bool {
+    let by = object.labels().get(MANAGED_BY).map(String::as_str);
+    by == Some("groma") && kind.namespaced && kind.resource.group != api::GROUP
 }

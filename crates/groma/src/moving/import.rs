@@ -9,8 +9,9 @@ use anyhow::{Context, anyhow, bail};
 use apiserver::store::backup;
 use apiserver::store::sealed::Sealer;
 use clap::Args;
-use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
+use serde_json::json;
 
 use super::{Kind, beside, own};
 
@@ -227,11 +228,13 @@ async fn make(
     let uid = made.uid().context("it has no uid")?;
     let status = item.object.data.get("status").filter(|_| item.kind.status);
     if let Some(status) = status {
-        let mut with_status = made;
-        with_status.data["status"] = status.clone();
-        objects
-            .replace_status(&item.object.name_any(), &how, &with_status)
-            .await?;
+        let patch = Patch::Merge(json!({"status": status}));
+        let how = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let name = item.object.name_any();
+        objects.patch_status(&name, &how, &patch).await?;
     }
     Ok(uid)
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use apiserver::store::backup;
 use apiserver::store::sealed::Sealer;
+use bytes::Bytes;
 use kube::api::{DynamicObject, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::ApiResource;
@@ -20,8 +21,8 @@ use tokio::task::block_in_place;
 
 use crate::home::Home;
 
-/// A block that has nothing to do with what is moved.
-const QUIET: &str = "--blocks=tcm";
+/// No controller changes anything meanwhile.
+const QUIET: &str = "--blocks";
 /// Who keeps the Service while it is being deleted.
 const FINALIZER: &str = "example.com/keeps-it";
 
@@ -76,7 +77,7 @@ impl Desk {
         let source = BufReader::new(File::open(self.path(file)).expect("it was written"));
         let (_, content) = backup::read(source).expect("it is whole");
         let entries = content.entries.into_iter();
-        let object = |(key, value)| {
+        let object = |(key, value): (String, Bytes)| {
             let text = sealer
                 .opened(&key, value)
                 .expect("it was sealed by these keys");
@@ -93,8 +94,10 @@ fn essence(objects: &BTreeMap<String, Value>) -> BTreeMap<&str, Value> {
         .filter_map(|(key, object)| Some((object["metadata"]["uid"].as_str()?, key.as_str())))
         .collect();
     let of_homes = |key: &&String| {
-        // Every server makes its own.
-        !key.ends_with("/kube-root-ca.crt") && !key.starts_with("/serviceaccounts/")
+        // Every home makes its own.
+        !key.ends_with("/kube-root-ca.crt")
+            && !key.starts_with("/serviceaccounts/")
+            && *key != "/namespaces//groma-system"
     };
     let essential = |object: &Value| {
         let mut object = object.clone();

@@ -158,7 +158,7 @@ impl Place {
 
     /// Stands while nobody writes because whoever did has ended in order.
     fn left(&self) -> Vec<u8> {
-        format!("{}left", self.prefix).into_bytes()
+        format!("{}writer-left", self.prefix).into_bytes()
     }
 
     async fn value(&self, key: &[u8]) -> Result<Option<Bytes>, Failed> {
