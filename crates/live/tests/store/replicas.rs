@@ -1,5 +1,7 @@
 //! Several servers on one etcd: all answer, all agree, and another one writes when the one that did is gone.
 
+mod held;
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
