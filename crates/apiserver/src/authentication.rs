@@ -65,7 +65,12 @@ pub(crate) async fn author<'i>(
     headers: &HeaderMap,
 ) -> Result<Cow<'i, Identity>, Failure> {
     if door.is_server() {
-        return Ok(Cow::Owned(REMOTE.read(headers)));
+        let named = REMOTE.read(headers);
+        // Without a user its groups would still count.
+        return match named.name.is_empty() {
+            true => Err(unauthorized()),
+            false => Ok(Cow::Owned(named)),
+        };
     }
     let token = bearer(headers).filter(|_| *door == Identity::anonymous());
     let Some(token) = token else {
@@ -75,9 +80,13 @@ pub(crate) async fn author<'i>(
         Ok(proven) => Ok(Cow::Owned(proven.identity)),
         Err(why) => {
             tracing::debug!(%why, "a token is refused");
-            Err(Failure::new(401, "Unauthorized", "Unauthorized"))
+            Err(unauthorized())
         }
     }
+}
+
+fn unauthorized() -> Failure {
+    Failure::new(401, "Unauthorized", "Unauthorized")
 }
 
 /// Whose that token is, if it is for one of these audiences.

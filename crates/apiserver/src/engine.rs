@@ -10,7 +10,9 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use jiff::Timestamp;
+use prometheus_client::metrics::histogram::Histogram;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::access::aggregation;
 use crate::access::rbac::Authorizer;
@@ -31,6 +33,12 @@ use crate::store::{self, Storage};
 /// How often a write is decided again because another one came between.
 pub(crate) const DECISIONS_MAX: usize = 64;
 
+/// Bounds of how long storage takes in seconds: those of etcd's commits.
+const COMMITS: [f64; 14] = [
+    0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096,
+    8.192,
+];
+
 /// Gives the time of a write.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -44,6 +52,8 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,
     state: Mutex<State>,
+    /// How long storage takes for a batch, in seconds.
+    pub(crate) commits: Histogram,
     /// `None` once the server is closed.
     storage: RwLock<Option<Box<dyn Storage>>>,
 }
@@ -79,6 +89,7 @@ impl Engine {
             clock,
             ids,
             state: Mutex::new(state),
+            commits: Histogram::new(COMMITS),
             storage,
         })
     }
@@ -200,8 +211,8 @@ impl Engine {
     pub(crate) async fn settled(&self) -> Result<(), Failure> {
         let visible = {
             let mut state = self.state();
-            if state.broken.is_some() {
-                return Err(storage_failed());
+            if let Some(error) = state.refusal() {
+                return Err(Failure::storage(error));
             }
             state.wait_for_all()
         };
@@ -225,14 +236,26 @@ impl Engine {
         }
     }
 
+    /// Finds out whether storage takes writes again, if it lacked something; it is known once storage has answered.
+    pub(crate) fn probe(self: &Arc<Self>) {
+        let probe = self.state().take_probe();
+        if let Some(batch) = probe {
+            self.commit(batch);
+        }
+    }
+
     fn commit(self: &Arc<Self>, batch: store::Batch) {
         let storage = self.storage.read().unwrap_or_else(PoisonError::into_inner);
         // What is decided after closing was never answered; the next start decides it again.
         let Some(storage) = storage.as_ref() else {
             return;
         };
-        let (engine, revision) = (self.clone(), batch.revision);
-        storage.commit(batch, Box::new(move |result| engine.done(revision, result)));
+        let (engine, revision, begun) = (self.clone(), batch.revision, Instant::now());
+        let done = move |result| {
+            engine.commits.observe(begun.elapsed().as_secs_f64());
+            engine.done(revision, result);
+        };
+        storage.commit(batch, Box::new(done));
     }
 
     /// Shows everything up to `revision`. Answers whether names may have become free, and whether aggregated roles may have
@@ -278,11 +301,13 @@ impl Engine {
         let (mut freed, mut roles) = (false, false);
         state.answered();
         match result {
-            Ok(()) => (freed, roles) = self.show(&mut state, revision),
-            Err(error) => {
-                tracing::error!(?error, "storage failed; no more writes are taken");
-                state.fail(&error);
+            Ok(()) => {
+                let mended = state.mend((self.clock)());
+                (freed, roles) = self.show(&mut state, revision);
+                freed |= mended;
+                roles |= mended;
             }
+            Err(error) => state.fail(&error),
         }
         drop(state);
         if freed {
@@ -339,8 +364,8 @@ fn take(
     outcome: Outcome,
     latest: Option<Arc<Object>>,
 ) -> Result<Decided, Failure> {
-    if state.broken.is_some() {
-        return Err(storage_failed());
+    if let Some(error) = state.refusal() {
+        return Err(Failure::storage(error));
     }
     if state.follows {
         return Err(replica::follows());
@@ -379,10 +404,7 @@ async fn settled(visible: Option<Visible>) -> Result<(), Failure> {
     };
     match visible.await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(storage_failed()),
+        Ok(Err(error)) => Err(Failure::storage(&error)),
+        Err(_) => Err(Failure::internal("the server ends")),
     }
-}
-
-fn storage_failed() -> Failure {
-    Failure::internal("the server cannot store objects any more; its log says why")
 }

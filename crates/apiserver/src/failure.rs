@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::ownership::Conflict;
 use crate::resource::Resource;
+use crate::store::{self, Lack};
 
 /// A refused request.
 #[derive(Clone, Debug, PartialEq)]
@@ -275,6 +276,20 @@ impl Failure {
         let causes = json!([{"message": why}]);
         failure.details.insert("causes".to_owned(), causes);
         failure
+    }
+
+    /// 507 or 503 where storage lacks something and nothing was written, 500 where it takes no writes any more. Why, the
+    /// log says.
+    #[must_use]
+    pub(crate) fn storage(error: &store::Error) -> Self {
+        let Some(lack) = error.lack() else {
+            return Self::internal("the server cannot store objects any more; its log says why");
+        };
+        let message = format!("{lack}; nothing was written");
+        match lack {
+            Lack::Room => Self::new(507, "InsufficientStorage", message),
+            Lack::Writing => Self::new(503, "ServiceUnavailable", message),
+        }
     }
 
     /// The failure as a `Status` document.

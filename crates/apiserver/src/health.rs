@@ -1,7 +1,7 @@
 //! `/livez`, `/readyz` and `/healthz`, as kube-apiserver answers them: text, one check or all, told one by one if asked.
 //!
-//! A server lives as long as it answers, and is ready as long as storage takes writes. Why a check fails is for the log:
-//! anyone may ask.
+//! A server lives as long as it answers, and is ready as long as storage takes writes; if storage lacked something, it is
+//! tried anew when somebody asks. Why a check fails is for the log: anyone may ask.
 
 use http::{HeaderName, HeaderValue, Response};
 
@@ -117,7 +117,9 @@ impl Check {
             Self::Ping => None,
             Self::Storage => {
                 let broken = server.state().broken.is_some();
-                broken.then_some("storage takes no more writes")
+                // Whoever waits for it may be the only one who asks.
+                server.engine().probe();
+                broken.then_some("storage takes no writes")
             }
         }
     }

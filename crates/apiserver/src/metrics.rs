@@ -55,6 +55,7 @@ pub(crate) struct Metrics {
     inflight: [Gauge; 2],
     watch_events: Family<Kind, Counter>,
     stored: Family<Stored, Gauge>,
+    writable: Gauge,
     pub(crate) flows: Flows,
 }
 
@@ -77,7 +78,7 @@ pub(crate) struct Waits(pub(crate) Histograms<Waited>);
 pub(crate) struct OneMore(Gauge);
 
 impl Metrics {
-    pub(crate) fn new(audit: Option<&Audit>) -> Self {
+    pub(crate) fn new(audit: Option<&Audit>, commits: &Histogram) -> Self {
         let seconds: fn() -> Histogram = || Histogram::new(SECONDS);
         let sizes: fn() -> Histogram = || Histogram::new(exponential_buckets(1_000.0, 10.0, 7));
         let kinds: Family<Sort, Gauge> = Family::default();
@@ -90,9 +91,11 @@ impl Metrics {
             inflight: ["readOnly", "mutating"].map(|sort| kinds.get_or_create_owned(&Sort(sort))),
             watch_events: Family::default(),
             stored: Family::default(),
+            writable: Gauge::default(),
             flows: Flows::default(),
         };
         metrics.register(kinds);
+        metrics.register_storage(commits.clone());
         metrics.flows.register(&mut metrics.registry);
         metrics.registry.register_collector(Box::new(Process));
         if let Some(audit) = audit {
@@ -126,8 +129,16 @@ impl Metrics {
         registry.register("apiserver_current_inflight_requests", help, inflight);
         let help = "Changes that were sent to watches";
         registry.register("apiserver_watch_events", help, self.watch_events.clone());
+    }
+
+    fn register_storage(&mut self, commits: Histogram) {
+        let registry = self.registry.sub_registry_with_prefix("apiserver_storage");
         let help = "Objects that are stored, now";
-        registry.register("apiserver_storage_objects", help, self.stored.clone());
+        registry.register("objects", help, self.stored.clone());
+        let help = "How long it took until a batch of writes was durable, or refused";
+        registry.register("commit_duration_seconds", help, commits);
+        let help = "Whether storage took the last write, now";
+        registry.register("writable", help, self.writable.clone());
     }
 
     /// One request is under way.
@@ -167,6 +178,7 @@ impl Metrics {
     pub(crate) fn answer(&self, server: &Server) -> Response<Body> {
         let counts: Vec<_> = {
             let state = server.state();
+            self.writable.set(state.broken.is_none().into());
             let counts = state.objects.counts();
             counts.map(|(home, n)| (Stored(home.clone()), n)).collect()
         };

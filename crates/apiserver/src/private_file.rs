@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Mode of files that hold keys.
@@ -24,8 +24,13 @@ pub(crate) fn folder(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
-/// Writes the file, or replaces it in one step.
+/// Writes the file, or replaces it in one step; one that says the same stays, so that it needs no room.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let has_mode = |there: fs::Metadata| there.permissions().mode() & 0o777 == mode;
+    let is_there = fs::metadata(path).is_ok_and(has_mode);
+    if is_there && fs::read(path).is_ok_and(|there| there == content) {
+        return Ok(());
+    }
     let unfinished = write_beside(path, content, mode)?;
     fs::rename(unfinished, path)?;
     sync_folder_of(path)
@@ -33,6 +38,10 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> 
 
 /// Writes the file unless it is there; tells whether it was written. Of two processes at once, one wins.
 pub(crate) fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
+    // One that is there needs no room.
+    if path.exists() {
+        return Ok(false);
+    }
     let unfinished = write_beside(path, content, mode)?;
     let created = match fs::hard_link(&unfinished, path) {
         Ok(()) => true,

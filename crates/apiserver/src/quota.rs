@@ -70,6 +70,16 @@ impl Tally {
         }
     }
 
+    /// Counts what was decided and will never be.
+    pub(crate) fn undo(&mut self, event: &Event) {
+        let key = &event.new.key;
+        match event.change {
+            Change::Added => *self.decided(&key.home, &key.namespace) -= 1,
+            Change::Modified => {}
+            Change::Deleted => *self.decided(&key.home, &key.namespace) += 1,
+        }
+    }
+
     /// Notes which quotas must say something else since a change is visible.
     pub(crate) fn show(&mut self, event: &Event) {
         let key = &event.new.key;

@@ -229,10 +229,14 @@ impl Server {
         Ok(leading)
     }
 
-    /// Whether storage takes no more writes, or nothing is heard from the server that writes.
+    /// Whether storage takes no writes any more, whatever happens, or nothing is heard from the server that writes.
     #[must_use]
     pub fn is_broken(&self) -> bool {
-        self.state().broken.is_some()
+        let state = self.state();
+        state
+            .broken
+            .as_ref()
+            .is_some_and(|error| error.lack().is_none())
     }
 
     /// Stores every Secret anew, so that the key which seals now has sealed it. What it was before stays sealed by the
@@ -382,7 +386,7 @@ impl Builder {
         let mut state = State::new(revision, objects, history, storage.limits());
         state.follows = self.replica.is_some();
         let engine = Engine::new(registry, (self.clock, self.ids), state, storage);
-        let metrics = Metrics::new(self.audit.as_ref());
+        let metrics = Metrics::new(self.audit.as_ref(), &engine.commits);
         let fairness = Fairness::new(&metrics.flows);
         let handle = Handle {
             engine,
@@ -444,7 +448,7 @@ fn shelve(registry: &Registry, entries: Vec<(String, Bytes)>) -> Result<Objects,
     thread::scope(|scope| {
         for _ in 0..threads {
             let done = done.clone();
-            scope.spawn(|| read_all(&unread, &read, done));
+            scope.spawn(|| read_all(&unread, read, done));
         }
         drop(done);
         for some in reading {

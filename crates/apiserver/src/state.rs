@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::channel::oneshot;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::access::rbac;
@@ -20,7 +21,7 @@ use crate::history::{Change, Event, History};
 use crate::hub::Hub;
 use crate::index::Objects;
 use crate::object::{Key, Object};
-use crate::quota::Tally;
+use crate::quota::{self, Tally};
 use crate::resource::Home;
 use crate::selection::Selection;
 use crate::store::{self, BATCHES_MAX, Batch, Limits, Write};
@@ -62,7 +63,7 @@ pub(crate) struct State {
     granted: Vec<Arc<Event>>,
     /// Another server writes: what becomes visible here is what it wrote.
     pub(crate) follows: bool,
-    /// Why storage takes no more writes.
+    /// Why storage did not take the last write.
     pub(crate) broken: Option<store::Error>,
 }
 
@@ -214,7 +215,8 @@ impl State {
 
     /// Resolves when everything that is decided by now is visible; `None` if it is so already.
     pub(crate) fn wait_for_all(&mut self) -> Option<Visible> {
-        self.wait_for(self.decided)
+        let (last, _) = self.in_flight.last_key_value()?;
+        self.wait_for(*last)
     }
 
     /// What storage should be given next, if it has room for it.
@@ -225,12 +227,7 @@ impl State {
         self.unanswered += 1;
         let writes = self.take_writes();
         let revision = writes.last().map_or(self.decided, |write| write.revision);
-        Some(Batch {
-            after: mem::replace(&mut self.submitted, revision),
-            revision,
-            writes,
-            forget: self.history.forgotten(),
-        })
+        Some(self.batch(writes, revision))
     }
 
     /// As many decided writes as storage takes at once, and at least one.
@@ -259,9 +256,45 @@ impl State {
         self.limits.bytes
     }
 
+    /// What is given to storage to find out whether it takes writes again; `None` while it takes them, and if it never will.
+    pub(crate) fn take_probe(&mut self) -> Option<Batch> {
+        if self.broken.is_none() || self.refusal().is_some() || !self.outbox.is_empty() {
+            return None;
+        }
+        self.decided += 1;
+        self.unanswered += 1;
+        Some(self.batch(Vec::new(), self.decided))
+    }
+
+    fn batch(&mut self, writes: Vec<Write>, revision: u64) -> Batch {
+        Batch {
+            after: mem::replace(&mut self.submitted, revision),
+            revision,
+            writes,
+            forget: self.history.forgotten(),
+        }
+    }
+
     /// Storage has decided about a batch.
     pub(crate) fn answered(&mut self) {
         self.unanswered -= 1;
+    }
+
+    /// Why no write is taken. Where storage only lacks something, the next one is tried once it has answered all others.
+    pub(crate) fn refusal(&self) -> Option<&store::Error> {
+        let broken = self.broken.as_ref();
+        broken.filter(|error| error.lack().is_none() || self.unanswered > 0)
+    }
+
+    /// Storage takes writes; answers whether it did not before.
+    pub(crate) fn mend(&mut self, now: Timestamp) -> bool {
+        let mended = self.broken.take().is_some();
+        if mended {
+            // What was decided about garbage went with the writes that failed.
+            self.suspect_all(now);
+            quota::suspect_all(self);
+        }
+        mended
     }
 
     /// Storage said that everything up to `revision` is durable.
@@ -300,12 +333,16 @@ impl State {
         mem::take(&mut self.granted)
     }
 
-    /// Storage failed: nothing that is on its way will ever be visible, and no write is taken any more.
+    /// Storage failed: nothing that is on its way will ever be visible. Revisions that it had are not used again.
     pub(crate) fn fail(&mut self, error: &store::Error) {
         self.broken = Some(error.clone());
         self.pending.clear();
-        self.in_flight.clear();
+        for event in mem::take(&mut self.in_flight).into_values() {
+            self.tally.undo(&event);
+        }
         self.outbox.clear();
+        self.submitted = self.visible;
+        self.collector = Collector::default();
         for waiter in mem::take(&mut self.waiters).into_values().flatten() {
             let _ = waiter.send(Err(error.clone()));
         }

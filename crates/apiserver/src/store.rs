@@ -45,7 +45,8 @@ pub const BATCHES_MAX: usize = 1024;
 ///   room, and no more are submitted.
 /// - `done(Ok)` means: after any crash from here on, `load` shows this batch and all before it, and a batch is seen
 ///   whole or not at all. An unacknowledged batch may be there after a crash or not, but never without its predecessors.
-/// - After `done(Err)` every later batch fails too: a hole in the order would be worse than a server that stops.
+/// - After `done(Err)` every later batch fails too: a hole in the order would be worse than a server that stops. Where only
+///   something is [lacking](Error::lack), nothing of the batch is there, and one that follows what is there may be taken.
 /// - Concurrent batches should share one sync (group commit): the server submits without waiting for the previous one.
 /// - Dropping the storage waits until what was submitted is decided, so that a new one may open the same place.
 pub trait Storage: Send + Sync + 'static {
@@ -130,7 +131,8 @@ pub struct Batch {
     pub after: u64,
     /// The revision of the last write in it; higher than that of any batch before.
     pub revision: u64,
-    /// The writes, in the order in which they were decided. A key may occur twice; the later one counts.
+    /// The writes, in the order in which they were decided. A key may occur twice; the later one counts. There are none
+    /// where a server only finds out whether writes are taken again.
     pub writes: Vec<Write>,
     /// Changes up to this revision may be forgotten.
     pub forget: u64,
@@ -171,6 +173,40 @@ impl Error {
     pub fn is_superseded(&self) -> bool {
         self.0.is::<Superseded>()
     }
+
+    /// A place cannot take a batch for now; nothing of it is there.
+    pub fn lacking(
+        lack: Lack,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        let source = source.into();
+        Self::new(Lacking { lack, source })
+    }
+
+    /// What is missing, if nothing else is wrong: once it is there, batches are taken again.
+    #[must_use]
+    pub fn lack(&self) -> Option<Lack> {
+        self.0.downcast_ref::<Lacking>().map(|lacking| lacking.lack)
+    }
+}
+
+/// What a place may lack for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lack {
+    /// A disk, a quota or the space of etcd is used up.
+    #[error("the store has no room left")]
+    Room,
+    /// A file system is mounted read-only.
+    #[error("the store is read-only")]
+    Writing,
+}
+
+/// Something is missing, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{lack}")]
+struct Lacking {
+    lack: Lack,
+    source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 /// A batch does not follow what is there.

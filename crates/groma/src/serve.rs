@@ -5,6 +5,8 @@ mod cluster;
 pub mod etcd;
 mod keys;
 
+use std::fs::File;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -80,7 +82,7 @@ enum Block {
     Tcm,
 }
 
-/// How often it is looked whether storage still takes writes, where another server could.
+/// How often it is looked whether storage will ever take writes again.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Serves until the process is asked to end.
@@ -119,8 +121,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tokio::select! {
         () = control => {}
         () = keys.follow(&mut told, &server, &sealer) => {}
-        () = lost(leading.as_ref(), &server) => bail!(
+        () = lost(leading.as_ref()) => bail!(
             "another server writes, or may: this one ends, so that nobody takes it for the one that does"
+        ),
+        () = broken(&server) => bail!(
+            "the store failed: this process ends, so that the next one goes on from what is stored"
         ),
     }
     // Before another one may write.
@@ -145,18 +150,15 @@ async fn lead(
     Ok(Some(leading))
 }
 
-/// Returns when another server may write, or has.
-async fn lost(leading: Option<&Leading>, server: &Server) {
-    let Some(leading) = leading else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        () = leading.lost() => {}
-        () = broken(server) => {}
+/// Returns when another server may write.
+async fn lost(leading: Option<&Leading>) {
+    match leading {
+        Some(leading) => leading.lost().await,
+        None => std::future::pending().await,
     }
 }
 
-/// Returns when storage takes no more writes, or nothing is heard of others.
+/// Returns when storage takes no writes any more, or nothing is heard of others.
 async fn broken(server: &Server) {
     while !server.is_broken() {
         tokio::time::sleep(LOOK).await;
@@ -232,13 +234,21 @@ async fn open_doors(
     let address = tls.address().context("a TCP listener has an address")?;
     let admin = authority.issue_client("groma:admin", Some("system:masters"), now)?;
     let url = format!("https://{}", reached_at(address));
-    apiserver::kubeconfig::write(
-        &places::kubeconfig(state),
-        &url,
-        authority.certificate(),
-        &admin,
-    )?;
-    std::fs::write(places::address(state), address.to_string())?;
+    let kubeconfig = places::kubeconfig(state);
+    let certificate = authority.certificate();
+    match apiserver::kubeconfig::write(&kubeconfig, &url, certificate, &admin) {
+        // A disk may be full; who is known from before still is.
+        Err(error) if kubeconfig.exists() => {
+            tracing::warn!(error = api::chain(&error), "the kubeconfig stays as it is");
+        }
+        written => written?,
+    }
+    let (path, text) = (places::address(state), address.to_string());
+    if !std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
+        let mut file = File::create(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+    }
     tracing::info!(%address, "listening");
     Ok(([unix, tls], address))
 }

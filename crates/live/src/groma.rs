@@ -19,8 +19,6 @@ const UP: Duration = Duration::from_secs(30);
 /// How often it is looked for meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The file in its folder with all objects.
-const STORE: &str = "store.redb";
 /// The file in its folder to which it writes.
 const LOG: &str = "log";
 
@@ -44,6 +42,8 @@ pub struct Groma {
     arguments: Vec<String>,
     // It ends before its folder goes.
     running: Child,
+    state: PathBuf,
+    /// For its log, and for its state unless that is elsewhere.
     folder: TempDir,
 }
 
@@ -63,23 +63,17 @@ impl Groma {
     /// # Errors
     /// Why there is none on this machine.
     pub fn begin(arguments: &[&str]) -> Result<Self, Skip> {
-        Self::begin_in(
-            tempfile::tempdir().expect("a folder can be made"),
-            arguments,
-        )
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        Self::begin_in(folder.path().to_owned(), folder, arguments)
     }
 
-    /// As [`start`](Self::start), on what was put into that folder.
+    /// As [`begin`](Self::begin), with what it keeps in that folder.
     ///
     /// # Errors
     /// Why there is none on this machine.
-    pub fn start_on(state: &Path, arguments: &[&str]) -> Result<Self, Skip> {
+    pub fn begin_at(state: &Path, arguments: &[&str]) -> Result<Self, Skip> {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let moved = fs::copy(state.join(STORE), folder.path().join(STORE));
-        moved.expect("there is a store");
-        let mut this = Self::begin_in(folder, arguments)?;
-        this.wait();
-        Ok(this)
+        Self::begin_in(state.to_owned(), folder, arguments)
     }
 
     /// As [`begin`](Self::begin), one that clients of another one know, too.
@@ -93,17 +87,18 @@ impl Groma {
             let copied = fs::copy(other.folder().join(shared), folder.path().join(shared));
             copied.expect("it is kept there");
         }
-        Self::begin_in(folder, arguments)
+        Self::begin_in(folder.path().to_owned(), folder, arguments)
     }
 
-    fn begin_in(folder: TempDir, arguments: &[&str]) -> Result<Self, Skip> {
+    fn begin_in(state: PathBuf, folder: TempDir, arguments: &[&str]) -> Result<Self, Skip> {
         let program = program()?;
         let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
-        let running = serve(&program, folder.path(), &arguments);
+        let running = serve(&program, (&state, folder.path()), &arguments);
         Ok(Self {
             program,
             arguments,
             running,
+            state,
             folder,
         })
     }
@@ -124,13 +119,31 @@ impl Groma {
     /// Ends it and starts it again on what it kept, at the same address.
     pub fn restart(&mut self) {
         self.end();
-        self.running = serve(&self.program, self.folder.path(), &self.arguments);
+        self.start_again();
         self.wait();
+    }
+
+    /// Starts one that has ended on what it kept, without waiting until it listens.
+    pub fn start_again(&mut self) {
+        let folders = (&*self.state, self.folder.path());
+        self.running = serve(&self.program, folders, &self.arguments);
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    /// With what it wrote, if it does not in time.
+    pub fn wait_for_end(&mut self) {
+        let begun = Instant::now();
+        while matches!(self.running.try_wait(), Ok(None)) {
+            assert!(begun.elapsed() < UP, "groma serve goes on\n{}", self.log());
+            thread::sleep(LOOK);
+        }
     }
 
     /// The file by which clients find it and are let in.
     pub fn kubeconfig(&self) -> PathBuf {
-        self.folder.path().join("kubeconfig")
+        self.state.join("kubeconfig")
     }
 
     /// Its process.
@@ -159,14 +172,14 @@ impl Groma {
 
     /// Whether somebody can connect to it.
     pub fn listens(&self) -> bool {
-        let text = fs::read_to_string(self.folder.path().join("address")).unwrap_or_default();
+        let text = fs::read_to_string(self.state.join("address")).unwrap_or_default();
         let address: Option<SocketAddr> = text.trim().parse().ok();
         address.is_some_and(|address| TcpStream::connect(address).is_ok())
     }
 
     /// Where it keeps everything.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.state
     }
 
     /// Ends it at once.
@@ -183,11 +196,11 @@ impl Drop for Groma {
     }
 }
 
-fn serve(program: &Path, folder: &Path, arguments: &[String]) -> Child {
+fn serve(program: &Path, (state, folder): (&Path, &Path), arguments: &[String]) -> Child {
     let log = File::create(folder.join(LOG)).expect("a log can be made");
     let started = Command::new(program)
         .args(["serve", "--listen", "127.0.0.1:0", "--state"])
-        .arg(folder)
+        .arg(state)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("it can be shared"))

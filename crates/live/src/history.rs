@@ -40,6 +40,8 @@ pub struct Told {
 pub enum Answer {
     /// It says nothing of what is there, or it never came.
     Nothing,
+    /// Nothing was written.
+    Refused,
     /// The object says what was wanted, as of that revision.
     Written(u64),
     /// The object with that uid is gone.
@@ -138,6 +140,13 @@ impl<'a> Versions<'a> {
             Answer::Found(revision) => {
                 judged.reads += 1;
                 Ok(Some(Moment::While(&told.key, *revision)))
+            }
+            Answer::Refused => {
+                let wanted = told.wanted.as_deref();
+                match wanted.is_some_and(|wanted| self.by_value.contains_key(wanted)) {
+                    true => Err(format!("{told:?} was refused and happened")),
+                    false => Ok(None),
+                }
             }
             Answer::Nothing => {
                 let wanted = told.wanted.as_deref().filter(|_| told.answered.is_none());
@@ -307,6 +316,8 @@ mod tests {
         check(vec![other], "was acknowledged and lost");
         let still_there = told(30, 31, "", Answer::Removed("uid-2".to_owned()));
         check(vec![still_there], "was acknowledged and lost");
+        let refused = told(12, 13, "z", Answer::Refused);
+        check(vec![refused], "was refused and happened");
         let mut told = writes();
         told.pop();
         let found = judge(&versions(), &told).expect_err("z came from nowhere");

@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod cache;
+pub mod disk;
 pub mod etcd;
 pub mod figures;
 pub mod groma;

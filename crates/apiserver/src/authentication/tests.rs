@@ -138,7 +138,7 @@ async fn only_another_server_asks_for_others() {
     let answered = asked(&Identity::server(), "root").await;
     assert_eq!(answered, (201, json!("root")));
     let answered = asked(&Identity::server(), "").await;
-    assert_eq!(answered.0, 403, "for nobody, it may nothing");
+    assert_eq!(answered.0, 401, "it asks for nobody");
 }
 
 #[tokio::test(start_paused = true)]

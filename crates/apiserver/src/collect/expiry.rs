@@ -34,6 +34,11 @@ impl Expiry {
     /// Those whose time has come, or whose place is needed.
     pub(super) fn take(&mut self, now: Timestamp) -> Vec<Due> {
         let at = now + EVENT_LASTS;
+        // Where the clock went back, nothing stays longer than what is written now.
+        let later = self.waiting.iter_mut().rev();
+        later
+            .take_while(|(until, ..)| *until > at)
+            .for_each(|(until, ..)| *until = at);
         self.waiting.extend(
             self.fresh
                 .drain(..)
@@ -60,7 +65,7 @@ impl Expiry {
         let created = meta_text(&object.value, "creationTimestamp")
             .parse()
             .unwrap_or(now);
-        created + EVENT_LASTS
+        created.min(now) + EVENT_LASTS
     }
 }
 

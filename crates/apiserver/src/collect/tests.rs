@@ -230,28 +230,30 @@ fn a_restart_goes_on_where_it_stopped() {
     assert_eq!(names(&build()), Vec::<String>::new());
 }
 
-#[test]
-fn events_go_after_an_hour() {
+/// A server whose time is the test's.
+fn timed() -> (Server, Arc<AtomicI64>) {
     let seconds = Arc::new(AtomicI64::new(1_800_000_000));
     let clock = seconds.clone();
     let now = move || Timestamp::from_second(clock.load(Ordering::Relaxed)).expect("a time");
-    let server = Server::builder()
-        .seed(1)
-        .clock(Arc::new(now))
-        .build()
-        .unwrap();
-    let event = |name: &str, count: i64| {
-        let involved = json!({"kind": "X", "name": "x"});
-        let metadata = json!({"name": name, "namespace": "default"});
-        json!({"apiVersion": "v1", "kind": "Event", "metadata": metadata, "involvedObject": involved, "count": count})
-    };
-    let left = |server: &Server| {
-        server
-            .objects()
-            .iter()
-            .filter(|object| object["kind"] == "Event")
-            .count()
-    };
+    let server = Server::builder().seed(1).clock(Arc::new(now));
+    (server.build().unwrap(), seconds)
+}
+
+fn event(name: &str, count: i64) -> Value {
+    let involved = json!({"kind": "X", "name": "x"});
+    let metadata = json!({"name": name, "namespace": "default"});
+    json!({"apiVersion": "v1", "kind": "Event", "metadata": metadata, "involvedObject": involved, "count": count})
+}
+
+fn left(server: &Server) -> usize {
+    let objects = server.objects();
+    let events = objects.iter().filter(|object| object["kind"] == "Event");
+    events.count()
+}
+
+#[test]
+fn events_go_after_an_hour() {
+    let (server, seconds) = timed();
     server.apply(&event("once", 1)).unwrap();
     server.apply(&event("again", 1)).unwrap();
     seconds.fetch_add(1800, Ordering::Relaxed);
@@ -262,5 +264,17 @@ fn events_go_after_an_hour() {
     assert_eq!(left(&server), 1);
     seconds.fetch_add(1800, Ordering::Relaxed);
     server.apply(&map("any-write-2", &[])).unwrap();
+    assert_eq!(left(&server), 0);
+}
+
+#[test]
+fn events_written_before_the_clock_went_back_keep_no_others() {
+    let (server, seconds) = timed();
+    seconds.fetch_add(6 * 3600, Ordering::Relaxed);
+    server.apply(&event("too-early", 1)).unwrap();
+    seconds.fetch_sub(6 * 3600, Ordering::Relaxed);
+    server.apply(&event("after", 1)).unwrap();
+    seconds.fetch_add(3601, Ordering::Relaxed);
+    server.apply(&map("any-write", &[])).unwrap();
     assert_eq!(left(&server), 0);
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::access::Identity;
 use crate::server::Server;
-use crate::store::{BATCHES_MAX, Batch, Done, Error, Loaded, Storage};
+use crate::store::{BATCHES_MAX, Batch, Done, Error, Lack, Loaded, Storage};
 
 /// Keeps answers back, except for those to what the server writes at its start.
 #[derive(Clone, Default)]
@@ -229,4 +229,143 @@ async fn a_storage_that_fails_ends_writing_and_not_reading() {
         500
     );
     assert_eq!(call(server, "GET", "/livez", Value::Null).await.0, 200);
+}
+
+async fn code(server: &Server, method: &'static str, path: &'static str, body: Value) -> u16 {
+    call(server.clone(), method, path, body).await.0
+}
+
+fn full() -> Result<(), Error> {
+    Err(Error::lacking(Lack::Room, "the disk is full"))
+}
+
+#[tokio::test]
+async fn a_storage_that_lacks_room_takes_writes_again_once_there_is_some() {
+    let (server, held) = server();
+    let before = server.revision();
+    let mut create = Box::pin(call(server.clone(), "POST", MAPS, map()));
+    assert!((&mut create).now_or_never().is_none());
+    held.release(&full());
+    let (refused, status) = create.await;
+    assert_eq!(
+        (refused, status["reason"].as_str()),
+        (507, Some("InsufficientStorage"))
+    );
+    assert_eq!(
+        status["message"],
+        "the store has no room left; nothing was written"
+    );
+    assert!(!server.is_broken());
+    assert_eq!(code(&server, "GET", A, Value::Null).await, 404);
+    assert_eq!(code(&server, "GET", "/readyz", Value::Null).await, 500);
+    let meanwhile = code(&server, "POST", MAPS, map()).await;
+    assert_eq!(
+        meanwhile, 507,
+        "whoever asked for health has let it be tried"
+    );
+    held.release(&full());
+    let mut create = Box::pin(call(server.clone(), "POST", MAPS, map()));
+    assert!(
+        (&mut create).now_or_never().is_none(),
+        "a write tries it, too"
+    );
+    held.release(&Ok(()));
+    let (created, map) = create.await;
+    assert_eq!(created, 201);
+    let revision: u64 = map["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(revision > before + 1, "no revision is used twice");
+    assert_eq!(code(&server, "GET", "/readyz", Value::Null).await, 200);
+    assert_eq!(server.events_since(before).expect("kept").len(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_and_what_changes_nothing_do_not_wait_for_writes_that_failed() {
+    let (server, held) = server();
+    let mut create = Box::pin(call(server.clone(), "POST", MAPS, map()));
+    assert!((&mut create).now_or_never().is_none());
+    held.release(&full());
+    assert_eq!(create.await.0, 507);
+    let gone = call(server.clone(), "DELETE", A, json!({})).now_or_never();
+    assert_eq!(gone.expect("there is nothing to wait for").0, 404);
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_batch_without_room_goes_with_it() {
+    let (server, held) = server();
+    let before = server.revision();
+    let mut create = Box::pin(call(server.clone(), "POST", MAPS, map()));
+    assert!((&mut create).now_or_never().is_none());
+    let mut patch = Box::pin(call(
+        server.clone(),
+        "PATCH",
+        A,
+        json!({"data": {"n": "2"}}),
+    ));
+    assert!((&mut patch).now_or_never().is_none());
+    let batches = std::mem::take(&mut held.0.lock().unwrap().batches);
+    let mut batches = batches.into_iter();
+    batches.next().unwrap().1(full());
+    assert_eq!(create.await.0, 507);
+    let early = code(&server, "POST", MAPS, map()).await;
+    assert_eq!(early, 507, "not before all is answered");
+    batches.next().unwrap().1(full());
+    assert_eq!(patch.await.0, 507);
+    let mut create = Box::pin(call(server.clone(), "POST", MAPS, map()));
+    assert!((&mut create).now_or_never().is_none());
+    assert_eq!(held.0.lock().unwrap().batches[0].0.after, before);
+    held.release(&Ok(()));
+    assert_eq!(create.await.0, 201);
+}
+
+#[tokio::test]
+async fn garbage_that_found_no_room_is_collected_later() {
+    let (server, held) = server();
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}});
+    let owner = server.apply(&owner).expect("a map");
+    held.release(&Ok(()));
+    let tie = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]});
+    server
+        .apply(&json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "a", "namespace": "default", "ownerReferences": [tie]}}))
+        .expect("a map");
+    held.release(&Ok(()));
+    let path = "/api/v1/namespaces/default/configmaps/owner";
+    let mut delete = Box::pin(call(server.clone(), "DELETE", path, json!({})));
+    assert!((&mut delete).now_or_never().is_none());
+    held.release(&Ok(()));
+    assert_eq!(delete.await.0, 200);
+    assert_eq!(
+        held.release(&full()).len(),
+        1,
+        "what it owned is decided to go"
+    );
+    assert_eq!(code(&server, "GET", "/readyz", Value::Null).await, 500);
+    held.release(&Ok(()));
+    held.release(&Ok(()));
+    assert_eq!(code(&server, "GET", A, Value::Null).await, 404);
+}
+
+#[tokio::test]
+async fn what_found_no_room_counts_for_no_quota() {
+    let (server, held) = server();
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota",
+        "metadata": {"name": "one", "namespace": "default"}, "spec": {"hard": {"count/configmaps": "1"}}});
+    server.apply(&quota).expect("a quota");
+    while !held.release(&Ok(())).is_empty() {}
+    let mut create = Box::pin(call(server.clone(), "POST", MAPS, map()));
+    assert!((&mut create).now_or_never().is_none());
+    held.release(&full());
+    assert_eq!(create.await.0, 507);
+    let mut create = Box::pin(call(server.clone(), "POST", MAPS, map()));
+    assert!((&mut create).now_or_never().is_none());
+    held.release(&Ok(()));
+    assert_eq!(create.await.0, 201);
+    while !held.release(&Ok(())).is_empty() {}
+    let mut other = map();
+    other["metadata"]["name"] = "b".into();
+    assert_eq!(code(&server, "POST", MAPS, other).await, 403);
 }

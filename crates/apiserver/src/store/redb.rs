@@ -4,9 +4,13 @@
 //! one, so that many writers share one sync (group commit). A batch is acknowledged after redb's two-phase commit
 //! returned: the file was synced once for the pages and once more for the root that names them.
 //! Beside the objects stands what each write has replaced ([`CHANGES`]), until the server lets the past go.
-//! Opening verifies the checksum of every page; a damaged file, or one of a newer version, is refused.
+//! Opening verifies the checksum of every page, as the disk has it; a damaged file, or one of a newer version, is refused.
+//! After a write that found no room, or a file system that is read-only, the file is opened again for the next one
+//! ([`file`]). After a failed sync nothing is: what the kernel then shows of the file may not be on the disk.
 //! There is no repair beyond what redb does after a crash, and no second copy.
 
+mod disk;
+mod file;
 mod transaction;
 
 #[cfg(test)]
@@ -14,13 +18,13 @@ mod crash;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use bytes::Bytes;
@@ -30,6 +34,8 @@ use redb::{
     ReadableTableMetadata, StorageError, TableDefinition,
 };
 
+use self::disk::{Faults, Watched};
+use self::file::File;
 use crate::store::committer::Committer;
 use crate::store::{Batch, Done, Error, Loaded, Storage, Undo};
 
@@ -59,21 +65,21 @@ const META_FORGOTTEN: &str = "forgotten";
 pub struct Redb {
     /// Declared first, so that its thread has ended before the file is closed.
     committer: Committer,
-    db: Arc<Database>,
+    file: Arc<Mutex<File>>,
 }
 
 impl Redb {
     /// Opens the store at `path`, or makes an empty one that only its owner may read.
     ///
     /// # Errors
-    /// When another process has it open, when it is damaged or no store at all, and when a newer version wrote it.
+    /// When another process has it open, when it is damaged or no store at all, when a newer version wrote it, and when it
+    /// cannot be written.
     pub fn open(path: &Path) -> Result<Self, Error> {
         if !path.exists() {
             Self::create(path, &Loaded::default())?;
         }
-        Self::understood(path, |builder| {
-            builder.set_cache_size(CACHE_BYTES).open(path)
-        })
+        let path = path.to_owned();
+        Self::over(move |faults| open(&path, faults))
     }
 
     /// Makes a store with that content, that only its owner may read.
@@ -89,51 +95,67 @@ impl Redb {
         })
     }
 
-    /// Opens what is there, and refuses what is damaged or not understood; `path` is for messages.
-    fn understood(
-        path: &Path,
-        open: impl FnOnce(&mut Builder) -> Result<Database, DatabaseError>,
+    /// Storage over what `open` opens.
+    fn over(
+        open: impl Fn(&Arc<Faults>) -> Result<Database, Error> + Send + 'static,
     ) -> Result<Self, Error> {
-        let repaired = Arc::new(AtomicBool::new(false));
-        let mut builder = Builder::new();
-        builder.set_repair_callback({
-            let repaired = repaired.clone();
-            move |_| repaired.store(true, Ordering::Relaxed)
-        });
-        let mut db = guarded(path, || Ok(open(&mut builder)?))?;
-        // Who opens it after a crash has checked it already.
-        let intact =
-            repaired.load(Ordering::Relaxed) || guarded(path, || Ok(db.check_integrity()?))?;
-        if !intact {
-            tracing::warn!(path = %path.display(), "free space of the store was rebuilt");
-        }
-        match guarded(path, || Ok(number(&db, META_FORMAT)?.unwrap_or_default()))? {
-            FORMAT => {}
-            FORMAT_WITHOUT_CHANGES => guarded(path, || upgrade(&db))?,
-            format => return Err(Error::new(Refused::format(path, format))),
-        }
-        Ok(Self::over(db))
-    }
-
-    /// Storage over a database that is open and understood.
-    fn over(db: Database) -> Self {
-        let db = Arc::new(db);
-        let written = db.clone();
-        Self {
-            committer: Committer::start(move |batches| transaction::commit(&written, batches)),
-            db,
-        }
+        let file = Arc::new(Mutex::new(File::open(open)?));
+        let written = file.clone();
+        Ok(Self {
+            committer: Committer::start(move |batches| locked(&written).commit(batches)),
+            file,
+        })
     }
 }
 
 impl Storage for Redb {
     fn load(&self) -> Result<Loaded, Error> {
-        loaded(&self.db).map_err(Error::new)
+        loaded(locked(&self.file).db()?).map_err(Error::new)
     }
 
     fn commit(&self, batch: Batch, done: Done) {
         self.committer.submit(batch, done);
     }
+}
+
+fn locked(file: &Mutex<File>) -> MutexGuard<'_, File> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens the file that is there.
+fn open(path: &Path, faults: &Arc<Faults>) -> Result<Database, Error> {
+    let disk = guarded(path, || Ok(disk::open(path)?))?;
+    understood(path, |builder| {
+        let disk = Watched::new(disk, faults.clone());
+        builder
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(disk)
+    })
+}
+
+/// Opens what is there, and refuses what is damaged or not understood; `path` is for messages.
+fn understood(
+    path: &Path,
+    open: impl FnOnce(&mut Builder) -> Result<Database, DatabaseError>,
+) -> Result<Database, Error> {
+    let repaired = Arc::new(AtomicBool::new(false));
+    let mut builder = Builder::new();
+    builder.set_repair_callback({
+        let repaired = repaired.clone();
+        move |_| repaired.store(true, Ordering::Relaxed)
+    });
+    let mut db = guarded(path, || Ok(open(&mut builder)?))?;
+    // Who opens it after a crash has checked it already.
+    let intact = repaired.load(Ordering::Relaxed) || guarded(path, || Ok(db.check_integrity()?))?;
+    if !intact {
+        tracing::warn!(path = %path.display(), "free space of the store was rebuilt");
+    }
+    match guarded(path, || Ok(number(&db, META_FORMAT)?.unwrap_or_default()))? {
+        FORMAT => {}
+        FORMAT_WITHOUT_CHANGES => guarded(path, || upgrade(&db))?,
+        format => return Err(Error::new(Refused::format(path, format))),
+    }
+    Ok(db)
 }
 
 /// Makes a store under another name and links it, so that a crash never leaves half a store at `path`.
@@ -154,10 +176,10 @@ fn create(path: &Path, content: &Loaded) -> Result<(), Box<dyn std::error::Error
         .create_with_backend(FileBackend::new(file)?)?;
     initialise(&db, content)?;
     drop(db);
-    File::open(&unfinished)?.sync_all()?;
+    fs::File::open(&unfinished)?.sync_all()?;
     fs::hard_link(&unfinished, path)?;
     fs::remove_file(&unfinished)?;
-    File::open(
+    fs::File::open(
         path.parent()
             .filter(|folder| !folder.as_os_str().is_empty())
             .unwrap_or(Path::new(".")),
@@ -208,6 +230,18 @@ fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, redb::Error>) -> Res
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(redb::Error::DatabaseAlreadyOpen)) => Refused::InUse { path: path.into() },
         Ok(Err(redb::Error::UpgradeRequired(_))) => Refused::Older { path: path.into() },
+        // The disk says so, and not what is on it.
+        Ok(Err(redb::Error::Io(cause))) if cause.raw_os_error().is_some() => {
+            let lack = disk::lack(&cause);
+            let refused = Refused::Unusable {
+                path: path.into(),
+                cause,
+            };
+            return Err(match lack {
+                Some(lack) => Error::lacking(lack, refused),
+                None => Error::new(refused),
+            });
+        }
         Ok(Err(error)) => Refused::Damaged {
             path: path.into(),
             cause: api::chain(&error),
@@ -283,6 +317,8 @@ fn number(db: &Database, name: &str) -> Result<Option<u64>, redb::Error> {
 enum Refused {
     #[error("cannot make the store {}: {cause}", path.display())]
     Create { path: PathBuf, cause: String },
+    #[error("cannot use the store {}: {cause}", path.display())]
+    Unusable { path: PathBuf, cause: io::Error },
     #[error("the store {} is in use by another process", path.display())]
     InUse { path: PathBuf },
     #[error("the store {} has a layout that this version no longer reads", path.display())]

@@ -5,6 +5,7 @@ mod answer;
 mod apply;
 mod backup;
 mod bounds;
+mod clock;
 mod conversion;
 mod definitions;
 mod hook;

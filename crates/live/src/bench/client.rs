@@ -79,6 +79,22 @@ impl Endpoint {
         Self::at(url, tls, Some(token))
     }
 
+    /// The server at a URL, with an authority's certificate in that file, for whoever has that certificate and its key.
+    ///
+    /// # Errors
+    /// When the URL or a file cannot be used.
+    pub fn by_certificate(
+        url: &str,
+        trusted: &Path,
+        certificate: &Path,
+        key: &Path,
+    ) -> Result<Self> {
+        let key = PrivateKeyDer::from_pem_slice(&fs::read(key)?)?;
+        let shown = certificates(&fs::read(certificate)?)?;
+        let tls = trusting(&fs::read(trusted)?)?.with_client_auth_cert(shown, key)?;
+        Self::at(url, tls, None)
+    }
+
     fn at(url: &str, tls: ClientConfig, token: Option<HeaderValue>) -> Result<Self> {
         let address = url.strip_prefix("https://").context("it speaks TLS")?;
         Ok(Self {

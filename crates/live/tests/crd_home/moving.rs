@@ -256,8 +256,9 @@ async fn what_goes_to_a_cluster_comes_back() {
     let state = desk.path("state");
     desk.groma(&["restore"], "cluster", &[Path::new("--state"), &state]);
     let keys = format!("--secret-keys={}", desk.path("keys").display());
-    let back = block_in_place(|| Groma::start_on(&state, &[QUIET, &keys]));
-    desk.export(&back.expect("it starts on it").kubeconfig(), "back");
+    let mut back = Groma::begin_at(&state, &[QUIET, &keys]).expect("it starts on it");
+    block_in_place(|| back.wait());
+    desk.export(&back.kubeconfig(), "back");
     let back = desk.objects("back");
     let uid = |objects: &BTreeMap<String, Value>| {
         objects["/secrets/default/of-service"]["metadata"]["uid"].clone()

@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use apiserver::{Identity, Server};
 use bytes::Bytes;
-use http::{Method, StatusCode};
-use http_body_util::BodyExt;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use live::Groma;
 use live::bench::client::{Connection, Endpoint};
 use live::bench::load::Call;
 use live::history::{Answer, Told, Version};
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 /// Where the objects are.
 pub const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -22,12 +25,30 @@ const LABEL: &str = "under-fire";
 const OBJECTS: usize = 12;
 /// The object that is written last.
 pub const END: &str = "the-end";
-/// How long a client waits before it asks a server again that does not answer.
+/// How long a client waits before it asks a server again that fails or does not answer.
 pub const AGAIN: Duration = Duration::from_millis(10);
+/// How long anything may take: members of etcd elect another leader after a second, and are asked again after five.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Someone who can be asked; the error is that there was no whole answer.
 pub trait Ask: Send {
     fn ask(&mut self, call: Call) -> impl Future<Output = Result<(StatusCode, Bytes)>> + Send;
+}
+
+/// A server in this process.
+pub struct Here(pub Server);
+
+impl Ask for Here {
+    async fn ask(&mut self, call: Call) -> Result<(StatusCode, Bytes)> {
+        let mut request = Request::builder().method(call.method).uri(call.path);
+        if !call.content_type.is_empty() {
+            request = request.header("content-type", call.content_type);
+        }
+        let request = request.body(Full::from(call.body))?;
+        let response = self.0.serve(&Identity::admin("test"), request).await;
+        let (head, body) = response.into_parts();
+        Ok((head.status, body.collect().await?.to_bytes()))
+    }
 }
 
 /// What all clients share.
@@ -35,7 +56,9 @@ pub trait Ask: Send {
 pub struct Field {
     begun: Instant,
     stop: Arc<AtomicBool>,
+    clients: Arc<AtomicUsize>,
     written: Arc<AtomicUsize>,
+    failed: Arc<AtomicUsize>,
 }
 
 impl Default for Field {
@@ -43,12 +66,44 @@ impl Default for Field {
         Self {
             begun: Instant::now(),
             stop: Arc::default(),
+            clients: Arc::default(),
             written: Arc::default(),
+            failed: Arc::default(),
         }
     }
 }
 
 impl Field {
+    /// Starts so many clients.
+    pub fn clients<A: Ask + 'static>(
+        &self,
+        n: usize,
+        server: impl Fn() -> A,
+    ) -> JoinSet<Vec<Told>> {
+        let mut clients = JoinSet::new();
+        for _ in 0..n {
+            let number = self.clients.fetch_add(1, Ordering::Relaxed);
+            clients.spawn(self.clone().client(number, server()));
+        }
+        clients
+    }
+
+    /// Ends all clients; answers with what they were told.
+    pub async fn told(&self, mut clients: JoinSet<Vec<Told>>) -> Vec<Told> {
+        self.stop();
+        let mut told = Vec::new();
+        while let Some(of_one) = clients.join_next().await {
+            told.extend(of_one.expect("clients do not fail"));
+        }
+        told
+    }
+
+    /// Waits until so many more writes were acknowledged.
+    pub async fn until_written(&self, more: usize) {
+        let wanted = self.written() + more;
+        until("writes are acknowledged", || self.written() >= wanted).await;
+    }
+
     /// Ends all clients.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -62,6 +117,11 @@ impl Field {
     /// How many writes were acknowledged.
     pub fn written(&self) -> usize {
         self.written.load(Ordering::Relaxed)
+    }
+
+    /// How often a server failed, or did not answer.
+    pub fn failed(&self) -> usize {
+        self.failed.load(Ordering::Relaxed)
     }
 
     fn now(&self) -> u64 {
@@ -96,9 +156,11 @@ impl Field {
                 self.written.fetch_add(1, Ordering::Relaxed);
             }
             all.push(told);
-            if answered.is_err() {
-                sleep(AGAIN).await;
+            if answered.is_ok_and(|(code, _)| !code.is_server_error()) {
+                continue;
             }
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            sleep(AGAIN).await;
         }
         all
     }
@@ -158,9 +220,43 @@ impl Wish {
                 let uid = body["details"]["uid"].as_str();
                 Answer::Removed(uid.expect("it says what is gone").to_owned())
             }
-            _ => Answer::Nothing,
+            // Whatever failed within or on the way, it may have happened.
+            (_, 500 | 502 | 503 | 504) => Answer::Nothing,
+            _ => Answer::Refused,
         }
     }
+}
+
+/// Waits until that holds.
+///
+/// # Panics
+/// When it takes too long.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    until_so(what, async || holds()).await;
+}
+
+/// Waits until that holds, which has to be asked.
+///
+/// # Panics
+/// When it takes too long.
+pub async fn until_so(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let held = async {
+        while !holds().await {
+            sleep(AGAIN).await;
+        }
+    };
+    let held = timeout(PATIENCE, held).await;
+    held.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"));
+}
+
+/// What happened to the objects of the clients after a revision.
+pub fn changes(server: &Server, after: u64) -> Vec<Version> {
+    let events = server.events_since(after).expect("it is kept");
+    let of_clients = events
+        .iter()
+        .filter(|event| event.new.key.home.plural == "configmaps");
+    let version = |event: &Arc<apiserver::Event>| version_of(event.change.name(), &event.new.value);
+    of_clients.filter_map(version).collect()
 }
 
 /// A call that makes an object.
@@ -205,11 +301,16 @@ pub fn version_of(change: &str, object: &Value) -> Option<Version> {
 
 /// A client over TLS that connects again when it must.
 pub struct Client {
-    endpoint: Endpoint,
+    pub endpoint: Endpoint,
     connection: Option<Connection>,
 }
 
 impl Client {
+    /// Of a server that runs.
+    pub fn to(server: &Groma) -> Self {
+        Self::of(Endpoint::by_kubeconfig(&server.kubeconfig()).expect("it names the server"))
+    }
+
     pub fn of(endpoint: Endpoint) -> Self {
         let connection = None;
         Self {

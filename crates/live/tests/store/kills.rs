@@ -8,7 +8,7 @@ use http::StatusCode;
 use live::Groma;
 use live::bench::client::Endpoint;
 use live::history::judge;
-use tokio::task::{JoinSet, block_in_place};
+use tokio::task::block_in_place;
 use tokio::time::{sleep, timeout};
 
 use crate::clients::{AGAIN, Ask, Client, END, Field, create, newest, watch};
@@ -40,10 +40,7 @@ async fn kills_lose_nothing_that_was_acknowledged() {
     let first = newest(&mut client()).await;
     let watching = tokio::spawn(watch(endpoint.clone(), first));
     let field = Field::default();
-    let mut clients = JoinSet::new();
-    for number in 0..CLIENTS {
-        clients.spawn(field.clone().client(number, client()));
-    }
+    let clients = field.clients(CLIENTS, client);
     for kill in 0..kills {
         let wanted = field.written() + 1 + (kill * 37) % WRITES_MAX;
         let enough = async {
@@ -54,11 +51,7 @@ async fn kills_lose_nothing_that_was_acknowledged() {
         timeout(LIFE, enough).await.expect("it serves");
         block_in_place(|| server.restart());
     }
-    field.stop();
-    let mut told = Vec::new();
-    while let Some(of_one) = clients.join_next().await {
-        told.extend(of_one.expect("clients do not fail"));
-    }
+    let told = field.told(clients).await;
     let end = client().ask(create(END)).await.expect("it serves");
     assert_eq!(end.0, StatusCode::CREATED);
     let heard = timeout(PATIENCE, watching).await;

@@ -1,5 +1,7 @@
 //! Several servers on one etcd: all answer, all agree, and another one writes when the one that did is gone.
 
+mod held;
+
 use std::time::{Duration, Instant};
 
 use http::StatusCode;

@@ -28,10 +28,14 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::store::{Error, Lack};
+
 /// How long one member may take for one request.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much of what etcd says is shown in a message.
 const SAID_CHARS_MAX: usize = 300;
+/// What etcd says when its quota is used up.
+const NO_SPACE: &str = "database space exceeded";
 /// Keys of one answer to a range.
 const PAGE: usize = 250;
 /// Longest line of a watch: a thousand changes of usual objects, as base64.
@@ -59,8 +63,21 @@ pub(super) enum Failed {
     Unreachable(String),
     #[error("etcd refused: {0}")]
     Refused(String),
+    #[error(
+        "etcd has used up its quota, and takes no more until it has room and its alarm is off: {0}"
+    )]
+    Full(String),
     #[error("etcd answered something else than expected: {0}")]
     Odd(String),
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Full(_) => Self::lacking(Lack::Room, failed),
+            failed => Self::new(failed),
+        }
+    }
 }
 
 /// A client of all members.
@@ -267,6 +284,7 @@ impl Gateway {
         let body = whole(response.into_body()).await?;
         match code.as_u16() {
             200 => Ok(body),
+            429 if said(&body).contains(NO_SPACE) => Err(Failed::Full(said(&body))),
             // What another member, or this one later, may do.
             408 | 429 | 499 | 500..=599 => {
                 self.next();

@@ -40,18 +40,12 @@ impl Writer {
         })
     }
 
-    pub(super) fn commit(&mut self, batches: &[Batch]) -> Result<(), Error> {
-        let mut rest = batches;
-        while !rest.is_empty() {
-            let together = together(rest);
-            let (now, later) = rest.split_at(together);
-            self.write(now)?;
-            rest = later;
-        }
-        Ok(())
+    /// Writes as many of the first batches as fit into one transaction, and says how many.
+    pub(super) fn commit(&mut self, batches: &[Batch]) -> Result<usize, Error> {
+        let together = together(batches);
+        self.write(&batches[..together]).map(|()| together)
     }
 
-    /// Writes batches that fit into one transaction.
     fn write(&mut self, batches: &[Batch]) -> Result<(), Error> {
         let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
             return Ok(());
@@ -119,16 +113,21 @@ impl Writer {
         let unchanged = self.place.is_unchanged(head_at);
         let asked = || async {
             let gateway = &self.place.gateway;
-            let done = gateway.transaction(&[&unchanged], &success).await?;
-            if done.succeeded {
-                return Ok(Some(done.header.revision));
-            }
-            // Perhaps it was done when it was not answered.
+            let full = match gateway.transaction(&[&unchanged], &success).await {
+                Ok(done) if done.succeeded => return Ok(Some(done.header.revision)),
+                Ok(_) => None,
+                Err(Failed::Full(why)) => Some(why),
+                Err(error) => return Err(error),
+            };
+            // Perhaps it was done when it was not answered, or with the last of the space.
             let (found, at, _) = self.place.read_head().await?;
-            Ok((found == *head).then_some(at))
+            match full {
+                Some(why) if found != *head => Err(Failed::Full(why)),
+                _ => Ok((found == *head).then_some(at)),
+            }
         };
         let asked = self.runtime.block_on(self.place.patiently(asked));
-        asked.map_err(Error::new)
+        asked.map_err(Error::from)
     }
 
     /// Lets etcd forget, too, from time to time.

@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use bytes::Bytes;
-use redb::{Builder, StorageBackend};
+use redb::{Builder, Database, StorageBackend};
 
 use super::transaction::commit;
-use super::{CACHE_BYTES, Redb, initialise};
+use super::{CACHE_BYTES, initialise, loaded, understood};
 use crate::chance::Chance;
-use crate::store::{Batch, Error, Loaded, Storage, Write};
+use crate::store::{Batch, Error, Loaded, Write};
 
 /// Power cuts of a standard run.
 const CRASHES: usize = 2_000;
@@ -64,9 +64,9 @@ impl Recorder {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn open(&self) -> Result<Redb, Error> {
+    fn open(&self) -> Result<Database, Error> {
         let disk = self.clone();
-        Redb::understood(Path::new("recorded"), |builder| {
+        understood(Path::new("recorded"), |builder| {
             builder
                 .set_cache_size(CACHE_BYTES)
                 .create_with_backend(disk)
@@ -155,7 +155,7 @@ impl Life {
             recording.operations.clear();
             recording.file.clone()
         });
-        let storage = disk.open().expect("it was just made");
+        let db = disk.open().expect("it was just made");
         let mut life = Self {
             start,
             operations: Vec::new(),
@@ -166,11 +166,11 @@ impl Life {
             let batches: Vec<Batch> = (0..=chance.below(3))
                 .map(|_| life.decide(&mut chance))
                 .collect();
-            commit(&storage.db, &batches).expect("memory takes it");
+            commit(&db, &batches).expect("memory takes it");
             let done = disk.with(|recording| recording.operations.len());
             life.acknowledged.push((done, life.revision()));
         }
-        drop(storage);
+        drop(db);
         life.operations = disk.with(|recording| recording.operations.clone());
         life
     }
@@ -301,10 +301,10 @@ fn lose(file: &mut Vec<u8>, unsynced: &[Operation], way: u64, chance: &mut Chanc
 
 /// Opens what a power cut has left, and looks at it.
 fn reopened(life: &Life, disk: &Recorder, promised: u64) -> Result<(), String> {
-    let storage = disk
+    let db = disk
         .open()
         .map_err(|error| format!("it does not open: {}", api::chain(&error)))?;
-    let found = storage.load().map_err(|error| api::chain(&error))?;
+    let found = loaded(&db).map_err(|error| api::chain(&error))?;
     let after = found.revision;
     life.check(found, promised)?;
     let write = Write {
@@ -318,8 +318,7 @@ fn reopened(life: &Life, disk: &Recorder, promised: u64) -> Result<(), String> {
         writes: vec![write],
         forget: 0,
     };
-    commit(&storage.db, &[batch])
-        .map_err(|error| format!("it does not go on: {}", api::chain(&error)))
+    commit(&db, &[batch]).map_err(|error| format!("it does not go on: {}", api::chain(&error)))
 }
 
 /// Cuts the power during a life in each way; counts how often. `honest` says whether the disk keeps what it synced.
@@ -369,7 +368,7 @@ fn crash_again(
     let left = cut(&durable, &done[synced..], chance.below(WAYS));
     let found = Recorder::over(left)
         .open()
-        .and_then(|storage| storage.load());
+        .and_then(|db| loaded(&db).map_err(Error::new));
     let found = found.map_err(|error| format!("it does not open again: {}", api::chain(&error)))?;
     // What was written to see that it goes on may be there.
     if found.entries.iter().any(|(key, _)| key == GOES_ON) {

@@ -1,16 +1,23 @@
 //! What this storage promises beyond the contract: shared syncs, refusals, and silence after a failed disk.
 
+use std::collections::VecDeque;
+use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
+use rustix::io::Errno;
+use serde_json::json;
 
 use super::*;
-use crate::store::{Write, contract};
+use crate::server::Server;
+use crate::store::{Lack, Write, contract};
 
 #[test]
 fn keeps_the_contract() {
@@ -191,16 +198,90 @@ fn waiting_batches_share_one_commit() {
 
 #[test]
 fn acknowledges_nothing_after_a_failed_sync() {
+    // Some disks find out only then that they are full.
+    for errno in [Errno::IO, Errno::NOSPC] {
+        let disk = Disk::default();
+        let storage = disk.storage();
+        commit(&storage, 1, "kept").unwrap();
+        disk.fail(Some(Fault::Sync(errno)));
+        let error = commit(&storage, 2, "lost").unwrap_err();
+        assert_eq!(error.lack(), None, "what is on the disk is not known");
+        disk.fail(None);
+        assert!(
+            commit(&storage, 3, "after").is_err(),
+            "a hole in the order would be worse than a stop"
+        );
+        assert!(
+            commit(&storage, 2, "again").is_err(),
+            "nor is it tried again"
+        );
+    }
+}
+
+#[test]
+fn takes_writes_again_when_nothing_is_lacking_any_more() {
+    for (errno, lack) in [
+        (Errno::NOSPC, Lack::Room),
+        (Errno::DQUOT, Lack::Room),
+        (Errno::ROFS, Lack::Writing),
+    ] {
+        let disk = Disk::default();
+        let storage = disk.storage();
+        commit(&storage, 1, "kept").unwrap();
+        let before = storage.load().unwrap();
+        disk.fail(Some(Fault::Write(errno)));
+        for revision in [2, 3, 2] {
+            let error = commit(&storage, revision, "lost").unwrap_err();
+            assert_eq!(error.lack(), Some(lack), "{error:?}");
+        }
+        disk.fail(None);
+        assert_eq!(storage.load().unwrap(), before, "nothing is there of them");
+        let follows = |revision| commit(&storage, revision, "after");
+        assert!(follows(3).is_err(), "what it follows is not there");
+        while follows(2).is_err() {
+            thread::yield_now();
+        }
+        follows(3).unwrap();
+        drop(storage);
+        let entries = disk.reopened().load().unwrap().entries;
+        let values: Vec<_> = entries.iter().map(|(_, value)| &value[..]).collect();
+        assert_eq!(values, [&b"kept"[..], b"after", b"after"]);
+    }
+}
+
+#[test]
+fn any_other_failure_is_final() {
     let disk = Disk::default();
     let storage = disk.storage();
     commit(&storage, 1, "kept").unwrap();
-    disk.fail(true);
-    assert!(commit(&storage, 2, "lost").is_err());
-    disk.fail(false);
+    disk.fail(Some(Fault::Write(Errno::IO)));
+    assert_eq!(commit(&storage, 2, "lost").unwrap_err().lack(), None);
+    disk.fail(None);
+    assert_eq!(commit(&storage, 2, "again").unwrap_err().lack(), None);
+}
+
+#[tokio::test]
+async fn a_slow_disk_makes_writes_slow_and_nothing_else() {
+    let disk = Disk::default();
+    let server = Server::builder().storage(disk.storage()).build().unwrap();
+    server.engine().settled().await.unwrap();
+    let (before, syncs) = (server.revision(), disk.syncs());
+    disk.slow(&[Duration::from_secs(5)], Duration::from_millis(200));
+    let (submitted, clients) = (Instant::now(), 400);
+    let map =
+        |n| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("m{n}")}});
+    (0..clients).for_each(|n| drop(server.apply(&map(n)).unwrap()));
     assert!(
-        commit(&storage, 3, "after").is_err(),
-        "a hole in the order would be worse than a stop"
+        submitted.elapsed() < Duration::from_secs(4),
+        "they are decided while the disk is at it"
     );
+    assert_eq!(server.revision(), before, "and not shown");
+    assert_eq!(server.events_since(before).unwrap().len(), 0);
+    server.engine().settled().await.unwrap();
+    assert!(submitted.elapsed() > Duration::from_secs(5));
+    assert_eq!(server.events_since(before).unwrap().len(), clients);
+    let syncs = disk.syncs() - syncs;
+    assert!(syncs <= 12, "{clients} writes shared {syncs} syncs");
 }
 
 fn refusal(path: &Path) -> String {
@@ -241,24 +322,48 @@ struct Disk(Arc<DiskState>);
 struct DiskState {
     bytes: InMemoryBackend,
     syncs: AtomicUsize,
-    failing: AtomicBool,
+    fault: Mutex<Option<Fault>>,
+    /// How long the next syncs take, and all others.
+    slow: Mutex<(VecDeque<Duration>, Duration)>,
     held: Mutex<bool>,
     released: Condvar,
+}
+
+/// What fails.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Write(Errno),
+    Sync(Errno),
 }
 
 impl Disk {
     fn storage(&self) -> Redb {
         let db = Builder::new().create_with_backend(self.clone()).unwrap();
         initialise(&db, &Loaded::default()).unwrap();
-        Redb::over(db)
+        drop(db);
+        self.reopened()
+    }
+
+    fn reopened(&self) -> Redb {
+        let disk = self.clone();
+        Redb::over(move |faults| {
+            understood(Path::new("disk"), |builder| {
+                builder.create_with_backend(Watched::new(disk.clone(), faults.clone()))
+            })
+        })
+        .unwrap()
     }
 
     fn syncs(&self) -> usize {
         self.0.syncs.load(Ordering::SeqCst)
     }
 
-    fn fail(&self, failing: bool) {
-        self.0.failing.store(failing, Ordering::SeqCst);
+    fn fail(&self, fault: Option<Fault>) {
+        *self.0.fault.lock().unwrap() = fault;
+    }
+
+    fn slow(&self, next: &[Duration], others: Duration) {
+        *self.0.slow.lock().unwrap() = (next.iter().copied().collect(), others);
     }
 
     fn hold(&self, held: bool) {
@@ -284,13 +389,21 @@ impl StorageBackend for Disk {
         let held = self.0.held.lock().unwrap();
         drop(self.0.released.wait_while(held, |held| *held).unwrap());
         self.0.syncs.fetch_add(1, Ordering::SeqCst);
-        if self.0.failing.load(Ordering::SeqCst) {
-            return Err(io::Error::other("the disk is gone"));
+        let takes = {
+            let (next, others) = &mut *self.0.slow.lock().unwrap();
+            next.pop_front().unwrap_or(*others)
+        };
+        thread::sleep(takes);
+        if let Some(Fault::Sync(errno)) = *self.0.fault.lock().unwrap() {
+            return Err(errno.into());
         }
         self.0.bytes.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if let Some(Fault::Write(errno)) = *self.0.fault.lock().unwrap() {
+            return Err(errno.into());
+        }
         self.0.bytes.write(offset, data)
     }
 }
