@@ -5,7 +5,9 @@
 mod agent;
 mod audit;
 mod backup;
-mod enrol;
+mod certificate;
+mod credentials;
+mod host;
 mod laboratory;
 mod lock;
 mod oidc;
@@ -46,9 +48,9 @@ enum Command {
     Backup(backup::Taking),
     /// Make the store of a server from a backup
     Restore(backup::Restoring),
-    /// Let hosts join, and declare them dead
+    /// Let hosts join, take it back, and declare them dead
     #[command(subcommand)]
-    Host(enrol::Command),
+    Host(host::Command),
     /// Judge the audit log of a server
     #[command(subcommand)]
     Audit(audit::Command),
@@ -114,7 +116,7 @@ fn run(groma: Groma) -> anyhow::Result<ExitCode> {
                 .await
                 .map(|()| ExitCode::SUCCESS),
             Command::Restore(options) => backup::restore(&options).map(|()| ExitCode::SUCCESS),
-            Command::Host(command) => enrol::run(command, &groma.access)
+            Command::Host(command) => host::run(command, &groma.access)
                 .await
                 .map(|()| ExitCode::SUCCESS),
             Command::Client(command) => cli::run(command, &groma.access).await,
