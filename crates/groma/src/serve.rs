@@ -191,7 +191,6 @@ fn open(options: &Options, sealer: &Sealer) -> anyhow::Result<Server> {
     if let Some(issuer) = options.provider.issuer()? {
         server = server.oidc(issuer);
     }
-    let authority = Authority::open(&places::authority(state), Timestamp::now())?;
     if options.kubernetes_kinds {
         server = server.kubernetes_kinds(authority.certificate());
     }
