@@ -24,13 +24,17 @@ use http::Method;
 use serde_json::Value;
 use tokio::sync::watch;
 
+pub(crate) use self::identity::{BOOTSTRAPPERS, host_of};
 pub use self::identity::{HOSTS_GROUP, Identity};
 
 use self::attributes::Attributes;
 use self::rbac::Decision;
+use crate::authentication::certificate;
 use crate::failure::Failure;
+use crate::object::meta;
 use crate::request::{Request, Subresource, Verb};
 use crate::server::Server;
+use crate::signing;
 
 /// The namespace in which every host keeps its Lease, under its own name.
 pub const HOSTS_NAMESPACE: &str = api::SYSTEM_NAMESPACE;
@@ -51,6 +55,8 @@ pub(crate) enum Right {
     Role,
     /// The agent of a host needs it, if the object is that host's.
     Host,
+    /// The holder of a bootstrap token asks for a certificate.
+    Bootstrap,
 }
 
 impl<'a> Author<'a> {
@@ -64,7 +70,7 @@ impl<'a> Author<'a> {
     fn host(self) -> Option<&'a str> {
         match self.right {
             Right::Host => self.identity.host_name(),
-            Right::Admin | Right::Role => None,
+            Right::Admin | Right::Role | Right::Bootstrap => None,
         }
     }
 }
@@ -83,6 +89,7 @@ pub(crate) fn check<'i>(
     let right = match identity.host_name() {
         _ if allowed => Right::Role,
         Some(host) if host::allows(server, host, request)? => Right::Host,
+        None if identity.bootstrap_id().is_some() && signing::is_asked(request) => Right::Bootstrap,
         _ => return Err(asked.refusal(identity, &reason)),
     };
     Ok(Author { identity, right })
@@ -156,6 +163,7 @@ pub(crate) fn check_created(
             permitted(server, author.identity, &asked)
         }
         (_, Some(host)) if !host::may_create(host, request, new) => Err(forbidden(author, request)),
+        (Right::Bootstrap, _) if is_held(new) => Err(forbidden(author, request)),
         _ => Ok(()),
     }
 }
@@ -189,12 +197,21 @@ fn forbidden(author: Author<'_>, request: &Request) -> Failure {
     }
 }
 
-/// Whether a request that goes on may go on.
+/// Whether a new object is tied to others, or would not go when it is deleted.
+fn is_held(new: &Value) -> bool {
+    ["finalizers", "ownerReferences"]
+        .iter()
+        .any(|field| meta(new).contains_key(*field))
+}
+
+/// Whether what goes on may go on.
 pub(crate) struct Standing {
     server: Server,
     identity: Identity,
-    asked: Attributes,
-    changes: watch::Receiver<()>,
+    /// What a role must permit.
+    asked: Option<Attributes>,
+    roles: watch::Receiver<()>,
+    certificates: watch::Receiver<()>,
 }
 
 impl Standing {
@@ -204,24 +221,46 @@ impl Standing {
         author: Author<'_>,
         request: &Request,
     ) -> Result<Option<Self>, Failure> {
-        if author.right != Right::Role {
-            return Ok(None);
-        }
-        let mut changes = server.engine().authorizer.changes();
+        let asked = match author.right {
+            Right::Role => Some(Attributes::of(request)?),
+            Right::Admin | Right::Host | Right::Bootstrap => None,
+        };
+        let by = author.identity;
+        let can_end = asked.is_some() || by.certificate.is_some();
+        Ok(can_end.then(|| Self::new(server, by, asked)))
+    }
+
+    /// Of what somebody may do as long as the certificate counts.
+    pub(crate) fn of_certificate(server: &Server, identity: &Identity) -> Self {
+        Self::new(server, identity, None)
+    }
+
+    fn new(server: &Server, identity: &Identity, asked: Option<Attributes>) -> Self {
+        let mut roles = server.engine().authorizer.changes();
+        let mut certificates = server.state().certificates.subscribe();
         // What changed since the right was looked at counts, too.
-        changes.mark_changed();
-        Ok(Some(Self {
+        roles.mark_changed();
+        certificates.mark_changed();
+        Self {
             server: server.clone(),
-            identity: author.identity.clone(),
-            asked: Attributes::of(request)?,
-            changes,
-        }))
+            identity: identity.clone(),
+            asked,
+            roles,
+            certificates,
+        }
     }
 
     /// Returns when the right is gone.
     pub(crate) async fn ended(&mut self) {
-        while self.changes.changed().await.is_ok() {
-            if !decide(&self.server, &self.identity, &self.asked).allowed {
+        let is_permitted = |asked| decide(&self.server, &self.identity, asked).allowed;
+        loop {
+            let told = tokio::select! {
+                told = self.roles.changed(), if self.asked.is_some() => told,
+                told = self.certificates.changed(), if self.identity.certificate.is_some() => told,
+                () = certificate::end(&self.server, &self.identity) => return,
+            };
+            let counts = certificate::check(&self.server, &self.identity).is_ok();
+            if told.is_err() || !counts || !self.asked.as_ref().is_none_or(is_permitted) {
                 return;
             }
         }

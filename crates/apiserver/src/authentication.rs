@@ -1,11 +1,13 @@
-//! Who shows a token: whose it is and whether it still holds, for requests that come by TLS without a certificate and for
-//! `TokenReview`.
+//! Who makes a request: by a certificate that still counts, or by a token, for requests that come by TLS without a
+//! certificate and for `TokenReview`.
 //!
 //! A token says itself who made it, and is judged by its maker alone. A certificate counts before a token, as in
 //! Kubernetes, and a token that does not hold is refused: nobody becomes anonymous by it. Tokens are never logged, and
 //! what is said about a refused one does not repeat it. What somebody may do, others decide ([`crate::access`]).
 
 pub(crate) mod account;
+pub mod bootstrap;
+pub(crate) mod certificate;
 mod jwt;
 pub mod oidc;
 
@@ -15,6 +17,8 @@ mod tests;
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderValue, header};
+use jiff::Timestamp;
+use serde_json::json;
 
 use crate::access::Identity;
 use crate::access::headers::REMOTE;
@@ -56,6 +60,43 @@ pub(crate) enum Refused {
     Claim(String),
     #[error("the token has been invalidated: {0} is gone")]
     Gone(&'static str),
+    #[error("the token ended at {0}")]
+    TokenEnded(String),
+    #[error("the certificate ended at {0}")]
+    CertificateEnded(Timestamp),
+    #[error("certificates that were issued before {0} are revoked")]
+    Revoked(Timestamp),
+    #[error("the ConfigMap {0} does not say from when on certificates count")]
+    Unreadable(String),
+    #[error("host {0} was forgotten: the certificate is for a Host that is gone")]
+    Forgotten(String),
+}
+
+/// The reason in the details of the refusal of a host that was forgotten.
+pub const HOST_FORGOTTEN: &str = "HostForgotten";
+
+impl Refused {
+    /// 401. Why is told to who has proven something.
+    fn failure(self) -> Failure {
+        tracing::debug!(why = %self, "somebody is refused");
+        let is_told = matches!(
+            self,
+            Self::TokenEnded(_)
+                | Self::CertificateEnded(_)
+                | Self::Revoked(_)
+                | Self::Unreadable(_)
+                | Self::Forgotten(_)
+        );
+        if !is_told {
+            return Failure::new(401, "Unauthorized", "Unauthorized");
+        }
+        let mut failure = Failure::new(401, "Unauthorized", self.to_string());
+        if let Self::Forgotten(_) = self {
+            let causes = json!([{"reason": HOST_FORGOTTEN, "message": failure.message}]);
+            failure.details.insert("causes".to_owned(), causes);
+        }
+        failure
+    }
 }
 
 /// Who makes a request: whom the door knows or for whom that one asks, or else whose token it shows.
@@ -65,28 +106,22 @@ pub(crate) async fn author<'i>(
     headers: &HeaderMap,
 ) -> Result<Cow<'i, Identity>, Failure> {
     if door.is_server() {
-        let named = REMOTE.read(headers);
+        let asks = REMOTE.read(headers);
         // Without a user its groups would still count.
-        return match named.name.is_empty() {
-            true => Err(unauthorized()),
-            false => Ok(Cow::Owned(named)),
-        };
+        if asks.name.is_empty() {
+            return Err(Refused::Unknown.failure());
+        }
+        certificate::check(server, &asks).map_err(Refused::failure)?;
+        return Ok(Cow::Owned(asks));
     }
+    certificate::check(server, door).map_err(Refused::failure)?;
     let token = bearer(headers).filter(|_| *door == Identity::anonymous());
     let Some(token) = token else {
         return Ok(Cow::Borrowed(door));
     };
-    match judge(server, token, &[account::AUDIENCE.to_owned()]).await {
-        Ok(proven) => Ok(Cow::Owned(proven.identity)),
-        Err(why) => {
-            tracing::debug!(%why, "a token is refused");
-            Err(unauthorized())
-        }
-    }
-}
-
-fn unauthorized() -> Failure {
-    Failure::new(401, "Unauthorized", "Unauthorized")
+    let proven = judge(server, token, &[account::AUDIENCE.to_owned()]).await;
+    let proven = proven.map_err(Refused::failure)?;
+    Ok(Cow::Owned(proven.identity))
 }
 
 /// Whose that token is, if it is for one of these audiences.
@@ -97,6 +132,9 @@ pub(crate) async fn judge(
 ) -> Result<Proven, Refused> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(Refused::Long);
+    }
+    if let Some(token) = bootstrap::Token::parse(token) {
+        return bootstrap::judge(server, &token, audiences);
     }
     match jwt::issuer(token).as_deref() {
         Some(account::ISSUER) => account::judge(server, token, audiences),

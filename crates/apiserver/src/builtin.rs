@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::ByteString;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -24,11 +25,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use self::shapes::Shapes;
 use crate::failure::Cause;
 use crate::ownership::Shape;
 use crate::resource::{Conversion, Home, Resource, Traits, Typed, Version};
 use crate::scale::Scale;
-use crate::{convert, definition, namespace};
+use crate::{convert, definition, namespace, signing};
 
 /// Fields of an Event as stored (core/v1) and as served in `events.k8s.io/v1`.
 const EVENT_FIELDS: &[(&str, &str)] = &[
@@ -77,7 +79,7 @@ pub(crate) fn resources() -> Vec<Resource> {
     all.extend(access::resources());
     all.extend(admission::resources());
     all.extend(reviews::resources());
-    all.push(services::resource());
+    all.extend([services::resource(), signing_requests()]);
     all
 }
 
@@ -215,6 +217,7 @@ fn fixed_data(old: &Value, new: &Value) -> Vec<Cause> {
 
 fn secrets() -> Resource {
     let mut builtin = Builtin::core("secrets", "Secret", &[], typed::<Secret>());
+    builtin.selectable = vec!["type".to_owned()];
     builtin.traits.complete = Some(complete_secret);
     builtin.traits.fixed = Some(fixed_secret);
     builtin.shape = data_shape();
@@ -335,6 +338,16 @@ fn complete_policy(policy: &mut Value, _: Option<&Value>) {
             port["protocol"] = "TCP".into();
         }
     }
+}
+
+fn signing_requests() -> Resource {
+    let mut builtin =
+        kubernetes::kind::<CertificateSigningRequest>(&mut Shapes::default(), &["csr"])
+            .everywhere()
+            .selectable(&["spec.signerName"]);
+    builtin.traits.problems = Some(signing::problems);
+    builtin.traits.fixed = Some(signing::fixed);
+    builtin.resource()
 }
 
 /// The definitions themselves.

@@ -1,4 +1,4 @@
-//! Garbage collection: what owners leave behind, what namespaces leave behind, and Events past their time.
+//! Garbage collection: what owners leave behind, what namespaces leave behind, and what is past its time.
 //!
 //! Driven by changes, not by time: each published change notes what may have become garbage, and the server looks at
 //! that right after, in slices, under its lock. Nothing waits and no task runs, so with in-memory storage a cascade is
@@ -173,6 +173,11 @@ impl State {
             (ends, event.key.clone(), event.revision)
         });
         self.collector.expiry.restore(found.collect());
+        for home in expiry::dated_homes() {
+            let all = Selection::all(Arc::new(home));
+            let found = self.objects.selected(&all, None);
+            found.for_each(|object| self.collector.expiry.note(&object));
+        }
         // Of all the others nothing needs to be read.
         for object in self.objects.with_words(&[OWNED, DELETED]) {
             if needs_look(None, &object) {
@@ -352,7 +357,7 @@ impl Pass<'_> {
         }
     }
 
-    /// An Event goes unless it was written again.
+    /// What goes by itself goes unless it was written again.
     fn expire(&mut self, key: &Key, revision: u64) {
         if self
             .state

@@ -294,6 +294,7 @@ mod tests {
                 "apiregistration.k8s.io",
                 "authentication.k8s.io",
                 "authorization.k8s.io",
+                "certificates.k8s.io",
                 "coordination.k8s.io",
                 "events.k8s.io",
                 "groma.dev",

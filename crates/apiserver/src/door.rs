@@ -26,7 +26,7 @@ use hyper::body::Incoming;
 
 pub use self::open::Doors;
 use self::route::Route;
-use crate::access::{self, Identity, impersonation};
+use crate::access::{self, Identity, Standing, impersonation};
 use crate::authentication;
 use crate::body::{self, Body};
 use crate::failure::Failure;
@@ -179,7 +179,9 @@ impl Service {
             let how = format!("a door is opened with HTTP/1.1 and `Upgrade: {PROTOCOL}`");
             return Err(Failure::new(426, "UpgradeRequired", how));
         }
-        self.doors.open_after(host, hyper::upgrade::on(request))?;
+        let standing = Standing::of_certificate(&self.server, author);
+        let upgrade = hyper::upgrade::on(request);
+        self.doors.open_after(host, upgrade, standing)?;
         let mut response = body::typed(101, "application/octet-stream", "");
         response.headers_mut().clear();
         response

@@ -11,8 +11,8 @@ use crate::object::is_deleting;
 use crate::selection::Selection;
 use crate::server::Server;
 
-/// Namespaces of Kubernetes' own parts.
-const NAMESPACES: [&str; 3] = ["kube-node-lease", "kube-public", "kube-system"];
+/// Namespaces of Kubernetes' own parts, besides what every server has.
+const NAMESPACES: [&str; 2] = ["kube-node-lease", "kube-public"];
 /// The address that clients in pods would use: the first of the usual range.
 const ADDRESS: &str = "10.0.0.1";
 

@@ -198,16 +198,10 @@ impl Door for TlsDoor {
             let stream = timeout(HANDSHAKE_PATIENCE, acceptor.accept(raw)).await??;
             let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
             let subject = certificates.first().and_then(Subject::of);
-            Ok((Some(identity(subject)), stream))
+            let identity = subject.map_or_else(Identity::anonymous, Identity::certified);
+            Ok((Some(identity), stream))
         }
     }
-}
-
-/// Who a certificate makes its holder: the user that it names, in the groups that it names.
-fn identity(subject: Option<Subject>) -> Identity {
-    subject.map_or_else(Identity::anonymous, |subject| {
-        Identity::user(subject.common_name, subject.organizations)
-    })
 }
 
 fn start<D: Door, S: Service>(

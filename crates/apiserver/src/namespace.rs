@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::access::HOSTS_NAMESPACE;
+use crate::authentication::bootstrap;
 use crate::deletion::{FOREGROUND, ORPHAN};
 use crate::failure::{Cause, Failure};
 use crate::names;
@@ -13,7 +14,7 @@ use crate::resource::Resource;
 use crate::state::State;
 
 /// Namespaces that are made if they are not there, and cannot be deleted.
-pub(crate) const PERMANENT: [&str; 2] = ["default", HOSTS_NAMESPACE];
+pub(crate) const PERMANENT: [&str; 3] = ["default", HOSTS_NAMESPACE, bootstrap::NAMESPACE];
 
 /// The finalizer in the spec of a namespace that stands for its content.
 pub(crate) const FINALIZER: &str = "kubernetes";

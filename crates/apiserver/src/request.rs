@@ -10,6 +10,7 @@ use crate::query::{Allowed, Query};
 use crate::registry::Registry;
 use crate::resource::{Resource, Version};
 use crate::scale::{self, Scale};
+use crate::signing;
 
 /// What is done, in the words of Kubernetes authorisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum Verb {
 /// A part of an object with its own path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subresource {
+    /// `/approval`: whether a certificate may be signed.
+    Approval,
     /// `/finalize`: what a namespace waits for when it goes.
     Finalize,
     /// `/status`
@@ -124,6 +127,7 @@ impl Subresource {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Approval => "approval",
             Self::Finalize => "finalize",
             Self::Status => "status",
             Self::Scale => "scale",
@@ -136,13 +140,14 @@ impl Subresource {
         match self {
             Self::Finalize => &[Verb::Update],
             Self::Token => &[Verb::Create],
-            Self::Status | Self::Scale => &[Verb::Get, Verb::Patch, Verb::Update],
+            Self::Approval | Self::Status | Self::Scale => &[Verb::Get, Verb::Patch, Verb::Update],
         }
     }
 
     /// Those of a resource.
     pub(crate) fn of(resource: &Resource, version: &Version) -> impl Iterator<Item = Self> {
         let served = [
+            (Self::Approval, signing::concerns(resource)),
             (Self::Finalize, resource.is_namespace()),
             (Self::Status, version.status),
             (Self::Scale, version.scale.is_some()),
@@ -165,7 +170,7 @@ impl Subresource {
         version: &'r Version,
     ) -> (&'r Arc<Resource>, &'r Version) {
         match self {
-            Self::Finalize | Self::Status => (resource, version),
+            Self::Approval | Self::Finalize | Self::Status => (resource, version),
             Self::Scale => (&scale::RESOURCE, &scale::RESOURCE.versions[0]),
             Self::Token => (&TOKEN_REQUEST, &TOKEN_REQUEST.versions[0]),
         }

@@ -140,6 +140,7 @@ fn asking(identity: &Identity, kind: &str, spec: &Value) -> Identity {
         name: text(spec, "user").to_owned(),
         uid: text(spec, "uid").to_owned(),
         groups: words(&spec["groups"]),
+        certificate: None,
         extra: extra
             .map(|(key, list)| (key.clone(), words(list)))
             .collect(),

@@ -209,6 +209,11 @@ impl Frame<'_> {
                     meta_mut(&mut new).insert(ownership::FIELD.to_owned(), owners.take());
                 }
             }
+            Some(Subresource::Approval) => {
+                let conditions = new.pointer_mut("/status/conditions").map(Value::take);
+                new = old.value.clone();
+                put(&mut new["status"], "conditions", conditions);
+            }
             Some(Subresource::Finalize | Subresource::Scale | Subresource::Token) | None => {
                 metadata::keep_server_fields(&mut new, &old.value);
                 if self.version.status {

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use std::{mem, thread, vec};
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use crate::registry::Registry;
 use crate::replica::Replica;
 use crate::resource::Home;
 use crate::selection::Selection;
+use crate::signing::Signer;
 use crate::state::State;
 use crate::store::etcd::{Candidate, Leading};
 use crate::store::memory::Memory;
@@ -47,6 +49,8 @@ struct Handle {
     account_key: account::Key,
     /// Whose tokens are taken besides.
     oidc: Option<oidc::Issuer>,
+    /// What signs certificates.
+    signer: Option<Signer>,
     /// Whoever takes a backup holds its one permit.
     backups: Arc<Semaphore>,
     /// Where requests are recorded, if they are.
@@ -77,6 +81,7 @@ pub struct Builder {
     sealer: Option<Sealer>,
     account_key: Option<account::Key>,
     oidc: Option<oidc::Issuer>,
+    signer: Option<Signer>,
     audit: Option<Audit>,
     replica: Option<Replica>,
 }
@@ -111,6 +116,7 @@ impl Server {
             sealer: None,
             account_key: None,
             oidc: None,
+            signer: None,
             audit: None,
             replica: None,
         }
@@ -184,6 +190,11 @@ impl Server {
     /// Whose tokens are taken besides the server's own.
     pub(crate) fn oidc(&self) -> Option<&oidc::Issuer> {
         self.0.oidc.as_ref()
+    }
+
+    /// What signs certificates, if anything does.
+    pub(crate) fn signer(&self) -> Option<&Signer> {
+        self.0.signer.as_ref()
     }
 
     /// Has a permit while no backup is taken.
@@ -330,6 +341,16 @@ impl Builder {
         self
     }
 
+    /// Signs certificates that are asked for; those of hosts hold that long.
+    #[must_use]
+    pub fn signer(mut self, authority: Authority, host_life: Duration) -> Self {
+        self.signer = Some(Signer {
+            authority,
+            host_life,
+        });
+        self
+    }
+
     /// Serves kinds of Kubernetes that nothing here runs too, for clients that expect them. Every namespace then tells
     /// this certificate of the server's authority.
     #[must_use]
@@ -394,6 +415,7 @@ impl Builder {
             sealer: self.sealer,
             account_key: self.account_key.unwrap_or_else(account::Key::new),
             oidc: self.oidc,
+            signer: self.signer,
             backups: Arc::new(Semaphore::new(1)),
             audit: self.audit,
             metrics,

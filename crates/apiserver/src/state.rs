@@ -12,9 +12,11 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::access::rbac;
 use crate::admission;
+use crate::authentication::certificate;
 use crate::collect::Collector;
 use crate::definition;
 use crate::history::{Change, Event, History};
@@ -63,6 +65,8 @@ pub(crate) struct State {
     granted: Vec<Arc<Event>>,
     /// Another server writes: what becomes visible here is what it wrote.
     pub(crate) follows: bool,
+    /// Told when certificates may have ended before their time.
+    pub(crate) certificates: watch::Sender<()>,
     /// Why storage did not take the last write.
     pub(crate) broken: Option<store::Error>,
 }
@@ -90,6 +94,7 @@ impl State {
             asks_anew: false,
             granted: Vec::new(),
             follows: false,
+            certificates: watch::Sender::new(()),
             broken: None,
         }
     }
@@ -370,6 +375,9 @@ impl State {
             self.granted.push(event.clone());
         }
         self.tally.show(&event);
+        if certificate::ends_some(&event) {
+            self.certificates.send_replace(());
+        }
         self.hub.tell(&event);
         // Who follows collects nothing, and looks at everything before it writes.
         if !self.follows {

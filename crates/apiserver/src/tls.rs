@@ -2,9 +2,11 @@
 //!
 //! A key and its certificate are one file, written whole, so that a process killed between any two writes never leaves
 //! a key without its certificate. Clients are known by the subject of their certificate ([`Subject`]); what a subject
-//! may do is decided elsewhere. There is no revocation list: a certificate ends with its date.
+//! may do, and whether its certificate still counts, is decided elsewhere. What clients need stands in [`client`].
 
 mod certificate;
+pub mod client;
+mod request;
 
 #[cfg(test)]
 mod tests;
@@ -24,22 +26,24 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-pub use self::certificate::Subject;
-use self::certificate::{names_of, own_key, signer};
+pub use self::certificate::{Subject, Validity};
+use self::certificate::{UID, names_of, own_key, signer};
+pub use self::client::client_config;
+pub use self::request::{Asked, ask, key_in, new_key};
 use crate::access::Identity;
 use crate::private_file::{self, PRIVATE, PUBLIC};
 
 /// How long the authority itself is valid.
 const AUTHORITY_LIFE: Duration = days(3650);
 /// How long a certificate of the server or of a client is valid.
-const LEAF_LIFE: Duration = days(365);
+pub(crate) const LEAF_LIFE: Duration = days(365);
 /// A server certificate that ends sooner than this is made again at the next start.
 const RENEW_BEFORE: Duration = days(30);
 /// Certificates begin this much earlier, for machines whose clock is behind.
-const SKEW: Duration = Duration::from_secs(3600);
+pub(crate) const SKEW: Duration = Duration::from_secs(3600);
 
 /// Key and certificate of the authority.
 const AUTHORITY_FILE: &str = "ca.pem";
@@ -114,17 +118,8 @@ impl Authority {
         organization: Option<&str>,
         now: Timestamp,
     ) -> Result<Credentials> {
-        let mut params = CertificateParams::default();
+        let mut params = client_params(common_name, organization);
         valid(&mut params, now, LEAF_LIFE);
-        params.distinguished_name = named(common_name);
-        if let Some(organization) = organization {
-            params
-                .distinguished_name
-                .push(DnType::OrganizationName, organization);
-        }
-        params.use_authority_key_identifier_extension = true;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(&params)
             .map_err(|e| failed(format!("cannot issue a certificate for {common_name:?}"), e))
     }
@@ -134,6 +129,22 @@ impl Authority {
         let server = Identity::server();
         let group = server.groups.first().map(String::as_str);
         self.issue_client(&server.name, group, now)
+    }
+
+    /// Signs a certificate for a client who has shown that it holds the key: PEM.
+    ///
+    /// # Errors
+    /// When a name cannot be written into a certificate.
+    pub fn sign(&self, asked: Asked, uid: &str, validity: Validity) -> Result<String> {
+        let what = format!("cannot sign a certificate for {:?}", asked.common_name);
+        let mut params = client_params(&asked.common_name, asked.organization.as_deref());
+        if !uid.is_empty() {
+            let uid_type = DnType::CustomDnType(UID.to_vec());
+            params.distinguished_name.push(uid_type, uid);
+        }
+        hold(&mut params, validity);
+        let signed = params.signed_by(&asked.key, &self.issuer);
+        Ok(signed.map_err(|e| failed(what, e))?.pem())
     }
 
     /// The configuration of a TLS server for loopback and the given names and addresses. Clients may show a
@@ -154,7 +165,8 @@ impl Authority {
             .with_safe_default_protocol_versions()
             .map_err(|e| failed(what, e))?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(vec![certificate], key)
+            // Who knows the authority by the hash of its key only finds it here.
+            .with_single_cert(vec![certificate, self.certificate.clone()], key)
             .map_err(|e| failed(what, e))?;
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         Ok(Arc::new(config))
@@ -233,34 +245,19 @@ impl Credentials {
     }
 }
 
-/// The configuration of a TLS client that trusts one authority and shows its own certificate, if it has one.
-///
-/// # Errors
-/// When a text is no PEM of its sort.
-pub fn client_config(
-    authority: &str,
-    credentials: Option<&Credentials>,
-    protocol: &[u8],
-) -> Result<Arc<ClientConfig>> {
-    let what = "cannot configure TLS from the given certificates";
-    let authority =
-        CertificateDer::from_pem_slice(authority.as_bytes()).map_err(|e| failed(what, e))?;
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| failed(what, e))?
-        .with_root_certificates(roots(authority)?);
-    let mut config = match credentials {
-        None => builder.with_no_client_auth(),
-        Some(credentials) => {
-            let (certificate, key) =
-                parse_rustls(&credentials.both()).map_err(|e| failed(what, e))?;
-            builder
-                .with_client_auth_cert(vec![certificate], key)
-                .map_err(|e| failed(what, e))?
-        }
-    };
-    config.alpn_protocols = vec![protocol.to_vec()];
-    Ok(Arc::new(config))
+/// What the certificate of a client says of its holder.
+fn client_params(common_name: &str, organization: Option<&str>) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named(common_name);
+    if let Some(organization) = organization {
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, organization);
+    }
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params
 }
 
 /// Makes the authority's file and gives its content, or that of a process which was faster.
@@ -291,10 +288,15 @@ fn named(common_name: &str) -> DistinguishedName {
 }
 
 fn valid(params: &mut CertificateParams, now: Timestamp, life: Duration) {
-    let since_epoch = Duration::from_secs(now.as_second().max(0).cast_unsigned());
+    let (begins, ends) = (now - SKEW, now + life);
+    hold(params, Validity { begins, ends });
+}
+
+fn hold(params: &mut CertificateParams, validity: Validity) {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    params.not_before = epoch + since_epoch.saturating_sub(SKEW);
-    params.not_after = epoch + since_epoch + life;
+    let since = |time: Timestamp| Duration::from_secs(time.as_second().max(0).cast_unsigned());
+    params.not_before = epoch + since(validity.begins);
+    params.not_after = epoch + since(validity.ends);
 }
 
 fn parse(path: &Path, pem: &str) -> Result<(CertificateDer<'static>, KeyPair)> {

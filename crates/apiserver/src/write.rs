@@ -31,7 +31,7 @@ use crate::resource::Offered;
 use crate::rules::{Admitted, By, Frame, Stamp};
 use crate::server::Server;
 use crate::state::State;
-use crate::{builtin, decode, definition, furnish, namespace, quota, read};
+use crate::{builtin, decode, definition, furnish, namespace, quota, read, signing};
 
 /// How long a write may take, with all that is asked about it, as in Kubernetes.
 const WRITE_LASTS_MAX: Duration = Duration::from_secs(60);
@@ -222,6 +222,7 @@ impl<'a> Writing<'a> {
             self.request.served(),
             namespace::finish(resource, value),
         );
+        let value = signing::born(self.server, self.author, self.request, value)?;
         let registry = self.server.registry();
         let subject = Subject {
             object: Some(&value),
@@ -375,6 +376,7 @@ impl<'a> Writing<'a> {
             warnings.extend(said);
             let before = Some(&*served.value);
             escalation::check(self.server, self.author, self.request, before, &value)?;
+            let value = signing::approved(self.server, self.author, self.request, value)?;
             let value = self.whole(&Known::default()).replace(value, &served)?;
             let subject = Subject {
                 object: Some(&value),

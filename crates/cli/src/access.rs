@@ -21,8 +21,9 @@ use tower::{BoxError, service_fn};
 pub const SERVER_STATE: &str = "/var/lib/groma/server";
 /// Where laboratories are kept unless told otherwise.
 pub const LABORATORIES: &str = "/var/lib/groma/labs";
-/// The owner's socket in a server's state folder.
+/// The owner's socket in a server's state folder, and the credentials beside it.
 const SOCKET: &str = "groma.sock";
+const KUBECONFIG: &str = "kubeconfig";
 
 /// How long the server may take to begin an answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -63,6 +64,19 @@ impl Access {
     /// The namespace of what is asked for.
     pub fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// The file with the credentials; those beside the socket of a server on this machine if none are given.
+    pub fn credentials(&self) -> PathBuf {
+        let variable = std::env::var_os("KUBECONFIG").map(PathBuf::from);
+        let beside = |socket: &Path| socket.with_file_name(KUBECONFIG);
+        match &self.socket {
+            Some(socket) => beside(socket),
+            None => {
+                let own = || Path::new(SERVER_STATE).join(KUBECONFIG);
+                self.kubeconfig.clone().or(variable).unwrap_or_else(own)
+            }
+        }
     }
 
     /// A client of the server.

@@ -4,23 +4,27 @@
 //! keeps working from its last known state while the control plane cannot be reached, and never ends a running thing
 //! because it cannot see it.
 
+mod credentials;
 mod door;
+mod join;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_oci::{LocalMachine, OciConfig, OciRuntime};
 use adapter_srv6::Srv6Router;
 use anyhow::{Context, bail};
+use apiserver::HOST_FORGOTTEN;
 use clap::Args;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Api, Client};
 use linux::{Netlink, netns};
 use runtime::{Clock, Runtime};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use self::credentials::Kept;
+use self::join::Join;
 use crate::lock::Lock;
 use crate::places;
 
@@ -37,9 +41,11 @@ pub struct Options {
     /// The host; its Host object must exist
     #[arg(long)]
     host: String,
-    /// Credentials, from `groma host enroll`
+    #[command(flatten)]
+    join: Join,
+    /// Credentials, which are renewed in there: `kubeconfig` in the state folder when not given
     #[arg(long)]
-    kubeconfig: PathBuf,
+    kubeconfig: Option<PathBuf>,
     /// Folder for everything that is kept
     #[arg(long, default_value = "/var/lib/groma/agent")]
     state: PathBuf,
@@ -47,7 +53,7 @@ pub struct Options {
     #[arg(long, default_value = "/var/lib/groma/images")]
     images: PathBuf,
     /// Network namespace of the host's router
-    #[arg(long)]
+    #[arg(long, default_value = "groma-router")]
     router: String,
     /// The router's interface in the underlay
     #[arg(long, default_value = "up0")]
@@ -64,7 +70,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         bail!("this machine cannot run an agent: {}", missing.join("; "));
     }
     let _lock = Lock::take(&places::lock(&options.state))?;
-    let client = client(&options.kubeconfig).await?;
+    let kubeconfig = options.kubeconfig.clone();
+    let kubeconfig = kubeconfig.unwrap_or_else(|| places::kubeconfig(&options.state));
+    let join = options
+        .join
+        .join(&options.host, &options.state, &kubeconfig);
+    join.await?;
+    let kept = Kept::open(&kubeconfig, &options.host).await?;
+    let client = kept.client();
     let router = Arc::new(Srv6Router::open(
         &options.router,
         &options.state.join("router"),
@@ -83,19 +96,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tokio::select! {
         () = controllers.run(crate::shutdown()) => {}
         () = mco::host::keep_lease(client.clone(), &options.host, &forgotten, crate::shutdown()) => {}
-        () = sweep(client, &options.host, (&containers, &router), &forgotten) => {}
-        () = door::keep_open(&options.kubeconfig, &options.host, &containers, &router) => {}
+        () = sweep(client, &options.host, (&containers, &router), &forgotten) => {
+            wdm::instance::clear(&*containers).await?;
+            tcm::clear(&*router).await?;
+            bail!("host {} was forgotten: what ran here is removed", options.host);
+        }
+        () = door::keep_open(&kept, &options.host, &containers, &router) => {}
+        () = kept.keep() => {}
     }
     Ok(())
-}
-
-async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
-    let what = || format!("cannot use the credentials in {}", kubeconfig.display());
-    let kubeconfig = Kubeconfig::read_from(kubeconfig).with_context(what)?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .with_context(what)?;
-    Client::try_from(config).with_context(what)
 }
 
 fn oci_config(options: &Options) -> anyhow::Result<OciConfig> {
@@ -124,8 +133,8 @@ fn underlay_mtu(options: &Options) -> anyhow::Result<u32> {
     Ok(uplink.mtu)
 }
 
-/// Removes what has no object any more, now and again and soon after the host is forgotten: containers without an
-/// Instance, a datapath without its HostDatapath.
+/// Removes what has no object any more, now and again and when the server lets the agent do nothing: containers without
+/// an Instance, a datapath without its HostDatapath. Returns once the host is forgotten.
 async fn sweep(
     client: Client,
     host: &str,
@@ -138,6 +147,9 @@ async fn sweep(
                 error = api::chain(&error),
                 "cannot look for containers without an instance"
             );
+            if is_forgotten(&client, host).await {
+                return;
+            }
         }
         if let Err(error) = tcm::sweep(&client, host, router).await {
             // Also said when only the server does not answer: a router that keeps old segments must not go unseen.
@@ -148,4 +160,16 @@ async fn sweep(
         }
         let _ = timeout(SWEEP, forgotten.notified()).await;
     }
+}
+
+/// Whether the server says that the Host is gone which the agent's certificate is for.
+async fn is_forgotten(client: &Client, host: &str) -> bool {
+    let hosts: Api<api::Host> = Api::all(client.clone());
+    let Err(kube::Error::Api(status)) = hosts.get_metadata(host).await else {
+        return false;
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes
+        .into_iter()
+        .any(|cause| cause.reason == HOST_FORGOTTEN)
 }

@@ -7,17 +7,18 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use api::{Error, ErrorKind, Host};
+use api::{Error, Host};
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use lab::control::{Answer, Request, Status, ask};
 use lab::daemon::{Commands, Daemon};
 use lab::{Settings, Topology, management, settings};
 use tokio::time::{Instant, sleep};
 
+use crate::credentials::Credentials;
 use crate::lock::Lock;
-use crate::{enrol, places};
+use crate::{host, places};
 
 /// How long the daemon, the server and all agents may take to come up.
 const UP: Duration = Duration::from_secs(60);
@@ -146,6 +147,7 @@ async fn up(file: &Path, place: &Place) -> anyhow::Result<()> {
     let access = cli::Access::socket(places::socket(&settings.server()));
     let client = wait_for("the server", async || Ok(access.client().await.ok())).await?;
     cli::apply(&client, &topology.documents).await?;
+    enroll(&settings, &client).await?;
     progress.set_message("waiting for the agents");
     let hosts: Api<Host> = Api::all(client);
     // Sites that were stopped before stay so; nobody waits for them.
@@ -172,6 +174,23 @@ async fn up(file: &Path, place: &Place) -> anyhow::Result<()> {
         "  export KUBECONFIG={}",
         places::kubeconfig(&settings.server()).display()
     );
+    Ok(())
+}
+
+/// Makes sure that every host's agent has credentials for the Host that there is now.
+async fn enroll(settings: &Settings, client: &Client) -> anyhow::Result<()> {
+    let server = Credentials::read(&places::kubeconfig(&settings.server()))?;
+    let hosts: Api<Host> = Api::all(client.clone());
+    for host in hosts.list(&Default::default()).await?.items {
+        let (name, path) = (host.name_any(), settings.host_kubeconfig(&host.name_any()));
+        let kept = Credentials::read(&path)
+            .ok()
+            .and_then(|kept| kept.subject());
+        if kept.map(|kept| kept.uid) != host.uid() {
+            let reached = (management::server_url(), server.authority.as_str());
+            host::enroll(client, &name, (&reached.0, reached.1), &path).await?;
+        }
+    }
     Ok(())
 }
 
@@ -387,20 +406,6 @@ impl Commands for Programs {
     }
 
     fn server_address(&self, settings: &Settings) -> Option<SocketAddr> {
-        enrol::server_address(&settings.server())
-    }
-
-    fn enrol(&self, settings: &Settings, host: &str) -> Result<(), Error> {
-        let kubeconfig = settings.host_kubeconfig(host);
-        if kubeconfig.exists() {
-            return Ok(());
-        }
-        enrol::enroll(
-            &settings.server(),
-            host,
-            &management::server_url(),
-            &kubeconfig,
-        )
-        .map_err(|error| Error::new(ErrorKind::Unavailable, format!("{error:#}")))
+        places::server_address(&settings.server())
     }
 }

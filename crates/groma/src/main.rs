@@ -5,7 +5,9 @@
 mod agent;
 mod audit;
 mod backup;
-mod enrol;
+mod certificate;
+mod credentials;
+mod host;
 mod laboratory;
 mod lock;
 mod moving;
@@ -52,9 +54,9 @@ enum Command {
     Export(moving::Exporting),
     /// Put what was exported into a home that has nothing of Groma's, before controllers run there
     Import(moving::Importing),
-    /// Let hosts join, and declare them dead
+    /// Let hosts join, take it back, and declare them dead
     #[command(subcommand)]
-    Host(enrol::Command),
+    Host(host::Command),
     /// Judge the audit log of a server
     #[command(subcommand)]
     Audit(audit::Command),
@@ -130,7 +132,7 @@ fn run(groma: Groma) -> anyhow::Result<ExitCode> {
             Command::Import(options) => moving::import(&options, &groma.access)
                 .await
                 .map(|()| ExitCode::SUCCESS),
-            Command::Host(command) => enrol::run(command, &groma.access)
+            Command::Host(command) => host::run(command, &groma.access)
                 .await
                 .map(|()| ExitCode::SUCCESS),
             Command::Client(command) => cli::run(command, &groma.access).await,

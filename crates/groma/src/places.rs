@@ -1,6 +1,9 @@
 //! The files of a server's state folder.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+
+use crate::serve;
 
 /// The objects.
 pub fn store(state: &Path) -> PathBuf {
@@ -35,6 +38,12 @@ pub fn socket(state: &Path) -> PathBuf {
 /// Where the server listens, or did when it last ran: it takes the same address again.
 pub fn address(state: &Path) -> PathBuf {
     state.join("address")
+}
+
+/// Where the server of a state folder is reached on this machine, or was when it last ran.
+pub fn server_address(state: &Path) -> Option<SocketAddr> {
+    let text = std::fs::read_to_string(address(state)).ok()?;
+    text.trim().parse().ok().map(serve::reached_at)
 }
 
 /// Who asked the server for what.

@@ -27,7 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::keys::Keys;
 use crate::lock::Lock;
-use crate::{audit, oidc, places};
+use crate::{audit, host, oidc, places};
 
 /// Options of `groma serve`.
 #[derive(Debug, Args)]
@@ -51,6 +51,9 @@ pub struct Options {
     /// How many changes are kept: watches go on from before them, and a backup leads back to them
     #[arg(long, value_name = "CHANGES", default_value_t = HISTORY_EVENTS_DEFAULT)]
     history: usize,
+    /// How long the certificate of a host holds, such as `2160h`; its agent renews it after about two thirds
+    #[arg(long, value_name = "TIME", default_value = "2160h", value_parser = host::life)]
+    host_certificate_life: Duration,
     #[command(flatten)]
     etcd: etcd::Place,
     /// Keys that seal Secrets in the store: in each line a name and 32 bytes in base64, of which the first seals. Read again
@@ -202,6 +205,7 @@ fn open(options: &Options, sealer: &Sealer) -> anyhow::Result<Server> {
     if options.kubernetes_kinds {
         server = server.kubernetes_kinds(authority.certificate());
     }
+    server = server.signer(authority, options.host_certificate_life);
     server
         .build()
         .map_err(|error| anyhow::anyhow!(api::chain(&error)))
@@ -308,6 +312,7 @@ mod tests {
             names: vec!["groma.example".to_owned()],
             kubernetes_kinds: false,
             history: HISTORY_EVENTS_DEFAULT,
+            host_certificate_life: Duration::from_secs(1),
             etcd: etcd::Place::default(),
             secret_keys: None,
             secret_keys_command: None,

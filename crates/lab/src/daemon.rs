@@ -31,7 +31,7 @@ const RESTART_MIN: Duration = Duration::from_millis(200);
 /// The longest such time.
 const RESTART_MAX: Duration = Duration::from_secs(5);
 
-/// What the binary contributes: the command lines of its other commands, and credentials.
+/// What the binary contributes: the command lines of its other commands.
 pub trait Commands: Send + Sync {
     /// Arguments that run the server of this laboratory.
     fn server(&self, settings: &Settings) -> Vec<String>;
@@ -39,8 +39,6 @@ pub trait Commands: Send + Sync {
     fn agent(&self, settings: &Settings, host: &str) -> Vec<String>;
     /// Where the server listens, once it does.
     fn server_address(&self, settings: &Settings) -> Option<SocketAddr>;
-    /// Makes sure that a host's agent has credentials; the server's authority must be there.
-    fn enrol(&self, settings: &Settings, host: &str) -> Result<()>;
 }
 
 /// A laboratory that runs.
@@ -271,17 +269,9 @@ impl<C: Commands> Daemon<C> {
         }
         for kept in self.programs.values_mut() {
             let host = kept.program.name.strip_prefix(AGENT);
-            if let (Some(host), Some(_)) = (host, server)
-                && let Err(error) = self.commands.enrol(&self.settings, host)
-            {
-                tracing::warn!(
-                    host,
-                    error = api::chain(&error),
-                    "cannot give a host its credentials"
-                );
-                continue;
-            }
-            if host.is_some() && server.is_none() {
+            // An agent gets its credentials once its Host is known.
+            let is_enrolled = |host| self.settings.host_kubeconfig(host).exists();
+            if host.is_some_and(|host| server.is_none() || !is_enrolled(host)) {
                 continue;
             }
             kept.look(&self.settings);

@@ -103,9 +103,20 @@ pub async fn sweep<R: Router>(client: &Client, host: &str, router: &R) -> Result
     {
         return Ok(false);
     }
+    clear_state(router, &state).await
+}
+
+/// Clears a router: for a host that was forgotten.
+pub async fn clear<R: Router>(router: &R) -> Result<()> {
+    let state = router.read().await?;
+    clear_state(router, &state).await.map(drop)
+}
+
+/// Answers whether there was anything.
+async fn clear_state<R: Router>(router: &R, state: &RouterState) -> Result<bool> {
     // Everything goes, so it does not matter of which locator.
     let nothing = nothing(Ipv6Prefix::new(std::net::Ipv6Addr::UNSPECIFIED, 0));
-    let steps = difference(&nothing, &state);
+    let steps = difference(&nothing, state);
     for step in &steps {
         tracing::warn!(%step, "clearing a router without a datapath");
         router.apply(&nothing, step).await?;

@@ -23,7 +23,7 @@ use adapter::Router;
 use api::HostDatapath;
 use runtime::Runtime;
 
-pub use host_datapath::sweep;
+pub use host_datapath::{clear, sweep};
 
 use crate::datapath::DatapathPlanner;
 use crate::host_datapath::HostDatapathReconciler;

@@ -26,7 +26,7 @@ use std::fmt;
 use crate::instance::configuration::container;
 use crate::instance::references::References;
 
-pub use crate::instance::sweep::sweep;
+pub use crate::instance::sweep::{clear, sweep};
 
 /// Whether the wanted configuration is in force.
 const CONFIGURED: &str = "Configured";

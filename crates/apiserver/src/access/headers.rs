@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::identity::Identity;
 use crate::failure::Failure;
+use crate::tls::Validity;
 
 /// In which headers another server says for whom it asks, as Kubernetes' front proxies do.
 pub(crate) const REMOTE: Headers = Headers {
@@ -11,6 +12,7 @@ pub(crate) const REMOTE: Headers = Headers {
     group: HeaderName::from_static("x-remote-group"),
     uid: HeaderName::from_static("x-remote-uid"),
     extra: "x-remote-extra-",
+    certificate: Some(HeaderName::from_static("x-remote-certificate")),
 };
 
 /// The names of headers that name a user.
@@ -20,6 +22,8 @@ pub(crate) struct Headers {
     pub(super) uid: HeaderName,
     /// Escaped keys follow it.
     pub(super) extra: &'static str,
+    /// When the certificate holds by which the user is known.
+    pub(super) certificate: Option<HeaderName>,
 }
 
 impl Headers {
@@ -33,6 +37,11 @@ impl Headers {
             name: all(&self.user).next().unwrap_or_default(),
             uid: all(&self.uid).next().unwrap_or_default(),
             groups: all(&self.group).collect(),
+            certificate: self.certificate.as_ref().and_then(|name| {
+                let said = all(name).next()?;
+                // What nobody can read has ended.
+                Some(said.parse().unwrap_or(Validity::OVER))
+            }),
             ..Identity::default()
         };
         for header in headers.keys() {
@@ -51,7 +60,9 @@ impl Headers {
     ) -> Result<(), Failure> {
         let own = |name: &HeaderName| {
             let fixed = [&self.user, &self.group, &self.uid];
-            fixed.contains(&name) || name.as_str().starts_with(self.extra)
+            fixed.contains(&name)
+                || self.certificate.as_ref() == Some(name)
+                || name.as_str().starts_with(self.extra)
         };
         let stale: Vec<HeaderName> = headers.keys().filter(|name| own(name)).cloned().collect();
         for name in stale {
@@ -64,6 +75,9 @@ impl Headers {
         headers.append(&self.user, value(&identity.name)?);
         if !identity.uid.is_empty() {
             headers.append(&self.uid, value(&identity.uid)?);
+        }
+        if let Some((name, validity)) = self.certificate.as_ref().zip(identity.certificate) {
+            headers.append(name, value(&validity.to_string())?);
         }
         for group in &identity.groups {
             headers.append(&self.group, value(group)?);
@@ -104,6 +118,8 @@ mod tests {
     fn who_is_written_is_read() {
         let mut identity = Identity::user("jos\u{e9}", ["a".to_owned(), "b, c".to_owned()]);
         identity.uid = "7".to_owned();
+        identity.certificate = "2026-11-29T12:00:00Z/2026-11-29T13:00:00Z".parse().ok();
+        assert_ne!(identity.certificate, None);
         let extra = ["authentication.kubernetes.io/credential-id", "a b+c&d"];
         for key in extra {
             let values = vec!["x".to_owned(), "y=z".to_owned()];

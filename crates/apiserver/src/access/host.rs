@@ -1,20 +1,20 @@
 //! What the agent of a host may do.
 //!
 //! It reads its own Host, HostDatapath, Lease and Instances, writes their status (and its finalizer on what it runs),
-//! and reads the ConfigMaps and Secrets that its Instances name.
+//! reads the ConfigMaps and Secrets that its Instances name, and asks for its next certificate ([`crate::signing`]).
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::access::HOSTS_NAMESPACE;
+use crate::access::{HOSTS_NAMESPACE, is_held};
 use crate::failure::Failure;
 use crate::object::{finalizers, meta, meta_mut, meta_text};
 use crate::request::{Request, Subresource, Verb};
 use crate::rules::put;
 use crate::selection::{FieldSelector, Selection};
 use crate::server::Server;
-use crate::{list, ownership};
+use crate::{list, ownership, signing};
 
 /// The group of the kinds that the rules name.
 const GROUP: &str = api::GROUP;
@@ -29,6 +29,7 @@ enum Subject {
     Instance,
     Lease,
     Configuration(&'static str),
+    Certificate,
     Other,
 }
 
@@ -44,6 +45,7 @@ impl Subject {
             ("coordination.k8s.io", "leases") => Self::Lease,
             ("", "configmaps") => Self::Configuration("configMap"),
             ("", "secrets") => Self::Configuration("secret"),
+            _ if signing::is_asked(request) => Self::Certificate,
             _ => Self::Other,
         }
     }
@@ -65,6 +67,8 @@ pub(super) fn allows(server: &Server, host: &str, request: &Request) -> Result<b
         Subject::Configuration(kind) => {
             request.verb == Verb::Get && is_named(server, host, request, kind)
         }
+        // Whether it is for the host itself is looked at when it is signed.
+        Subject::Certificate => true,
         Subject::Other => false,
     })
 }
@@ -77,8 +81,11 @@ pub(super) fn owns(host: &str, request: &Request, found: &Value) -> bool {
     }
 }
 
-/// A host makes its own Lease, which goes with its Host, and for which nobody waits.
+/// A host makes its own Lease, which goes with its Host, and for which nobody waits; and it asks for its certificate.
 pub(super) fn may_create(host: &str, request: &Request, new: &Value) -> bool {
+    if Subject::of(request) == Subject::Certificate {
+        return !is_held(new);
+    }
     let owners = meta(new).get("ownerReferences").and_then(Value::as_array);
     Subject::of(request) == Subject::Lease
         && meta_text(new, "name") == host
@@ -110,7 +117,7 @@ pub(super) fn may_change(request: &Request, old: &Value, new: &Value) -> bool {
         }
         Subject::Instance | Subject::HostDatapath | Subject::Host => true,
         Subject::Lease => without_spec(old) == without_spec(new),
-        Subject::Configuration(_) | Subject::Other => false,
+        Subject::Configuration(_) | Subject::Certificate | Subject::Other => false,
     }
 }
 

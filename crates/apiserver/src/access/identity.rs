@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::tls::{Subject, Validity};
+
 /// Everybody whom a door knows.
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";
 /// Everybody else.
@@ -21,6 +23,10 @@ const SERVER: &str = "system:server";
 const SERVERS: &str = "system:servers";
 /// What the name of a host follows in that of its user, and in its certificate.
 const HOST_PREFIX: &str = "system:host:";
+/// The group of those who hold a bootstrap token.
+pub(crate) const BOOTSTRAPPERS: &str = "system:bootstrappers";
+/// What the id of a bootstrap token follows.
+const BOOTSTRAP_PREFIX: &str = "system:bootstrap:";
 /// What namespace and name of a service account follow.
 const ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 /// The group of all service accounts; those of one namespace have a group of their own beside it.
@@ -37,6 +43,8 @@ pub struct Identity {
     pub groups: Vec<String>,
     /// What else is said of it, for those who want to know.
     pub extra: BTreeMap<String, Vec<String>>,
+    /// When the certificate holds by which it is known, if it is known by one.
+    pub(crate) certificate: Option<Validity>,
 }
 
 impl Identity {
@@ -77,6 +85,21 @@ impl Identity {
         }
     }
 
+    /// The holder of the bootstrap token with that id, in further groups.
+    pub(crate) fn bootstrap(id: &str, further: impl IntoIterator<Item = String>) -> Self {
+        let groups = [BOOTSTRAPPERS.to_owned()].into_iter().chain(further);
+        Self::user(format!("{BOOTSTRAP_PREFIX}{id}"), groups)
+    }
+
+    /// Whom a certificate names that TLS has verified.
+    pub(crate) fn certified(subject: Subject) -> Self {
+        Self {
+            uid: subject.uid,
+            certificate: Some(subject.validity),
+            ..Self::user(subject.common_name, subject.organizations)
+        }
+    }
+
     /// Somebody who shows nothing.
     #[must_use]
     pub fn anonymous() -> Self {
@@ -96,8 +119,13 @@ impl Identity {
     /// The host whose agent it is, if it is one.
     #[must_use]
     pub fn host_name(&self) -> Option<&str> {
-        let host = self.name.strip_prefix(HOST_PREFIX)?;
-        (!host.is_empty() && self.is_in(HOSTS_GROUP)).then_some(host)
+        host_of(&self.name).filter(|_| self.is_in(HOSTS_GROUP))
+    }
+
+    /// The id of the bootstrap token that it holds, if it is known by one.
+    pub(crate) fn bootstrap_id(&self) -> Option<&str> {
+        let id = self.name.strip_prefix(BOOTSTRAP_PREFIX)?;
+        self.is_in(BOOTSTRAPPERS).then_some(id)
     }
 
     /// Whether it is another server of the same storage.
@@ -131,6 +159,12 @@ impl Identity {
         }
         self
     }
+}
+
+/// The host whose agent has that user name.
+pub(crate) fn host_of(user: &str) -> Option<&str> {
+    let host = user.strip_prefix(HOST_PREFIX)?;
+    (!host.is_empty()).then_some(host)
 }
 
 /// The name of the user that a service account is.

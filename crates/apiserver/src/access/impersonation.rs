@@ -18,6 +18,7 @@ const IMPERSONATE: Headers = Headers {
     group: HeaderName::from_static("impersonate-group"),
     uid: HeaderName::from_static("impersonate-uid"),
     extra: "impersonate-extra-",
+    certificate: None,
 };
 /// The group of what is said of users besides name and groups.
 const AUTHENTICATION: &str = "authentication.k8s.io";

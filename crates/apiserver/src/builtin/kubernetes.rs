@@ -12,7 +12,6 @@ use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{
     Endpoints, LimitRange, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodTemplate,
     ReplicationController, ResourceQuota, Service,
@@ -154,13 +153,12 @@ fn cluster(shapes: &mut Shapes) -> Vec<Builtin> {
         kind::<CSINode>(shapes, &[]),
         kind::<VolumeAttachment>(shapes, &[]),
         kind::<RuntimeClass>(shapes, &[]),
-        kind::<CertificateSigningRequest>(shapes, &["csr"]).selectable(&["spec.signerName"]),
     ];
     kinds.into_iter().map(Builtin::everywhere).collect()
 }
 
 /// A kind of a type, in namespaces.
-fn kind<T>(shapes: &mut Shapes, short_names: &'static [&'static str]) -> Builtin
+pub(super) fn kind<T>(shapes: &mut Shapes, short_names: &'static [&'static str]) -> Builtin
 where
     T: Described + DeserializeOwned + Serialize + JsonSchema,
 {
@@ -178,7 +176,7 @@ where
 
 impl Builtin {
     /// In no namespace.
-    fn everywhere(mut self) -> Self {
+    pub(super) fn everywhere(mut self) -> Self {
         self.namespaced = false;
         self
     }
@@ -209,7 +207,7 @@ impl Builtin {
         self
     }
 
-    fn selectable(mut self, paths: &[&str]) -> Self {
+    pub(super) fn selectable(mut self, paths: &[&str]) -> Self {
         self.selectable = paths.iter().map(|path| (*path).to_owned()).collect();
         self
     }

@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::access::Standing;
 use crate::failure::Failure;
 
 /// Doors at a time; one host has one.
@@ -57,8 +58,13 @@ impl Doors {
             .is_some_and(|door| !door.agent.is_closed())
     }
 
-    /// Makes a door of the connection once the upgrade is done.
-    pub(super) fn open_after(&self, host: &str, upgrade: OnUpgrade) -> Result<(), Failure> {
+    /// Makes a door of the connection once the upgrade is done, for as long as its agent may have one.
+    pub(super) fn open_after(
+        &self,
+        host: &str,
+        upgrade: OnUpgrade,
+        mut standing: Standing,
+    ) -> Result<(), Failure> {
         // The task holds no strong reference, or the doors would keep themselves alive.
         let doors = Arc::downgrade(&self.0);
         let host = host.to_owned();
@@ -79,8 +85,10 @@ impl Doors {
             };
             let Some(state) = doors.upgrade() else { return };
             let id = Self(state).enter(&host, agent);
-            let ended = connection.await;
-            tracing::info!(host, ended = ?ended.err(), "a door closed");
+            tokio::select! {
+                ended = connection => tracing::info!(host, ended = ?ended.err(), "a door closed"),
+                () = standing.ended() => tracing::info!(host, "a door closed: its agent has no right to it any more"),
+            }
             if let Some(state) = doors.upgrade() {
                 Self(state).leave(&host, id);
             }

@@ -22,8 +22,9 @@ use tower::service_fn;
 
 use super::*;
 use crate::HOSTS_GROUP;
+use crate::authentication::certificate;
 use crate::listen::{self, Listening, UNKNOWN_REQUESTS_MAX};
-use crate::tls::{Authority, Credentials, client_config};
+use crate::tls::{Asked, Authority, Credentials, LEAF_LIFE, Validity, ask, client_config, new_key};
 
 type BoxBody = http_body_util::combinators::UnsyncBoxBody<Bytes, hyper::Error>;
 
@@ -45,6 +46,7 @@ fn definition(kind: &str, plural: &str, scope: &str) -> CustomResourceDefinition
 /// A server with two hosts, an instance on the first, and its doors.
 struct Place {
     _folder: tempfile::TempDir,
+    server: Server,
     authority: Authority,
     doors: Doors,
     listening: Listening,
@@ -92,12 +94,13 @@ impl Place {
         let config = authority.server_config(&[], Timestamp::now()).unwrap();
         let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let service = {
-            let doors = doors.clone();
+            let (doors, server) = (doors.clone(), server.clone());
             move |identity| doors.service_for(&server, identity)
         };
         let listening = listen::tls(address, config, service).await.unwrap();
         Self {
             _folder: folder,
+            server,
             authority,
             doors,
             listening,
@@ -120,13 +123,21 @@ impl Place {
     }
 
     fn host(&self, name: &str) -> Credentials {
-        self.authority
-            .issue_client(
-                &format!("system:host:{name}"),
-                Some(HOSTS_GROUP),
-                Timestamp::now(),
-            )
-            .unwrap()
+        let uid = certificate::host_uid(&self.server, name).unwrap();
+        self.host_of(name, &uid)
+    }
+
+    /// The certificate of the Host of that name and uid.
+    fn host_of(&self, name: &str, uid: &str) -> Credentials {
+        let (key, now) = (new_key().unwrap(), Timestamp::now());
+        let request = ask(&key, &format!("system:host:{name}"), HOSTS_GROUP).unwrap();
+        let asked = Asked::parse(request.as_bytes()).unwrap();
+        let validity = Validity {
+            begins: now - LEAF_LIFE,
+            ends: now + LEAF_LIFE,
+        };
+        let certificate = self.authority.sign(asked, uid, validity).unwrap();
+        Credentials { certificate, key }
     }
 
     /// Opens the door of a host with the certificate of another or the same one; gives the agent's task.
@@ -313,13 +324,6 @@ async fn only_the_host_itself_opens_its_door() {
             .contains("only the agent of host \"mad-1\" may open its door"),
         "{refused}"
     );
-    let unknown = place
-        .agent("none", "none", "stray")
-        .await
-        .await
-        .unwrap()
-        .unwrap_err();
-    assert_eq!(unknown.kind, api::ErrorKind::NotFound);
     assert!(!place.doors.is_open("mad-1"));
 }
 
@@ -502,4 +506,52 @@ async fn both_halves_meet_over_any_connection() {
     if let Err(error) = serving.await.unwrap() {
         assert_eq!(error.kind, api::ErrorKind::Unavailable, "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_door_closes_when_its_hosts_certificates_are_revoked() {
+    let place = Place::new().await;
+    let agent = place.open("mad-1", "first").await;
+    let other = place.open("mad-2", "second").await;
+    let later = Timestamp::now();
+    let revocation = certificate::revocation("system:host:mad-1", later);
+    place.server.apply(&revocation).unwrap();
+    // It ends as when the server goes; whether in order does not matter.
+    let _ = agent.await.unwrap();
+    until(|| !place.doors.is_open("mad-1")).await;
+    assert!(place.doors.is_open("mad-2"), "another host's stays");
+    let refused = place.agent("mad-1", "mad-1", "first").await.await.unwrap();
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("401"), "{refused}");
+    assert!(
+        refused.contains(&format!("issued before {later} are revoked")),
+        "{refused}"
+    );
+    other.abort();
+}
+
+#[tokio::test]
+async fn a_door_closes_when_its_host_is_forgotten_and_made_anew() {
+    let place = Place::new().await;
+    let agent = place.open("mad-1", "first").await;
+    let former = certificate::host_uid(&place.server, "mad-1").unwrap();
+    let hosts = "/apis/groma.dev/v1alpha1/hosts";
+    let delete = Request::delete(format!("{hosts}/mad-1")).body(Empty::<Bytes>::new());
+    let admin = Identity::admin("test");
+    let deleted = place.server.serve(&admin, delete.unwrap());
+    assert_eq!(deleted.await.status(), StatusCode::OK);
+    // It ends as when the server goes; whether in order does not matter.
+    let _ = agent.await.unwrap();
+    create(&place.server, hosts, "Host", "mad-1", json!({})).await;
+    let former = place.host_of("mad-1", &former);
+    let service = service_fn(|request| async { Ok(agent_answers("first", request).await) });
+    let connection = place.dial(Some(&former), b"http/1.1").await;
+    let refused = agent::serve(connection, "mad-1", service)
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("host mad-1 was forgotten"),
+        "{refused}"
+    );
+    let _agent = place.open("mad-1", "first").await;
 }

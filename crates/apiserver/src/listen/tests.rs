@@ -15,7 +15,7 @@ use tower::service_fn;
 
 use super::connection::{HEAD_BYTES_MAX, HEAD_PATIENCE, HEADERS_MAX};
 use super::*;
-use crate::tls::{Authority, Credentials, client_config};
+use crate::tls::{Authority, Credentials, Validity, client_config};
 
 /// Answers with who asks and the protocol.
 fn mirror(identity: Identity) -> impl Service {
@@ -171,10 +171,16 @@ fn a_certificate_makes_a_user_with_all_its_groups() {
             vec!["system:authenticated".to_owned()],
         ]
         .concat();
-        let identity = identity(Some(Subject {
+        let now = Timestamp::now();
+        let identity = Identity::certified(Subject {
             common_name: name.to_owned(),
             organizations,
-        }));
+            uid: String::new(),
+            validity: Validity {
+                begins: now,
+                ends: now,
+            },
+        });
         assert_eq!(identity.groups, expected);
         assert_eq!(
             (identity.is_admin(), identity.host_name()),

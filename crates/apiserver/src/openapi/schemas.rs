@@ -81,7 +81,7 @@ impl Schemas {
         let resource = match part {
             Subresource::Scale => &scale::RESOURCE,
             Subresource::Token => &TOKEN_REQUEST,
-            Subresource::Finalize | Subresource::Status => return,
+            Subresource::Approval | Subresource::Finalize | Subresource::Status => return,
         };
         let version = &resource.versions[0];
         if let Some(typed) = version.typed {

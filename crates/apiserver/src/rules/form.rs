@@ -144,7 +144,13 @@ impl Frame<'_> {
                 fields.for_each(|fields| fields.retain(|field, _| !observed(field)));
             }
             None if self.version.status => remove(&mut value, "status"),
-            Some(Subresource::Finalize | Subresource::Scale | Subresource::Token) | None => {}
+            Some(
+                Subresource::Approval
+                | Subresource::Finalize
+                | Subresource::Scale
+                | Subresource::Token,
+            )
+            | None => {}
         }
         self.name(&mut value);
         Ok(value)

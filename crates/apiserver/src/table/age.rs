@@ -18,7 +18,8 @@ pub(super) fn since(then: &str, now: Timestamp) -> String {
     }
 }
 
-fn human(seconds: i64) -> String {
+/// A time in seconds.
+pub(super) fn human(seconds: i64) -> String {
     match seconds {
         // Clocks of machines may differ by a second.
         ..-1 => "<invalid>".to_owned(),

@@ -48,6 +48,14 @@ pub(super) fn columns(resource: &Resource) -> Option<Vec<Column>> {
                 format!("{}/{}", text("kind"), text("name")).into()
             })])
         }
+        ("certificates.k8s.io", "certificatesigningrequests") => vec![
+            columns::name(),
+            age(),
+            Column::at("SignerName", "string", ".spec.signerName"),
+            Column::at("Requestor", "string", ".spec.username"),
+            Column::made("RequestedDuration", |csr, _| requested(csr)),
+            Column::made("Condition", |csr, _| decided(csr)),
+        ],
         ("networking.k8s.io", "networkpolicies") => {
             named([Column::made("Pod-Selector", |policy, _| selector(policy))])
         }
@@ -75,6 +83,36 @@ fn age() -> Column {
         age::since(created, now).into()
     });
     column
+}
+
+/// For how long a certificate is asked for.
+fn requested(csr: &Value) -> Value {
+    match csr["spec"]["expirationSeconds"].as_i64() {
+        Some(seconds) => age::human(seconds).into(),
+        None => "<none>".into(),
+    }
+}
+
+/// What was decided about a request for a certificate, as kubectl knows it.
+fn decided(csr: &Value) -> Value {
+    let status = &csr["status"];
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let kinds: Vec<&str> = conditions
+        .filter_map(|condition| condition["type"].as_str())
+        .collect();
+    let mut words = vec!["Pending"];
+    for word in ["Approved", "Denied"] {
+        if kinds.contains(&word) {
+            words = vec![word];
+        }
+    }
+    if kinds.contains(&"Failed") {
+        words.push("Failed");
+    }
+    if status["certificate"].is_string() {
+        words.push("Issued");
+    }
+    words.join(",").into()
 }
 
 /// The labels that a policy selects by.

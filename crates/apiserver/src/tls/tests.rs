@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
@@ -54,6 +55,11 @@ fn all_organizations_of_a_certificate_are_read() {
     let expected = Subject {
         common_name: "ann".to_owned(),
         organizations: vec!["one".to_owned(), "two, three".to_owned()],
+        uid: String::new(),
+        validity: Validity {
+            begins: "2026-11-29T11:37:01Z".parse().unwrap(),
+            ends: "2126-11-05T11:37:01Z".parse().unwrap(),
+        },
     };
     assert_eq!(Subject::of(&certificate), Some(expected));
 }
@@ -180,19 +186,13 @@ async fn the_server_learns_who_the_client_is() {
     let host = authority
         .issue_client("system:host:mad-1", None, Timestamp::now())
         .unwrap();
-    let expected = Subject {
-        common_name: "alice".to_owned(),
-        organizations: vec!["system:masters".to_owned()],
-    };
-    assert_eq!(
-        handshake(&authority, Some(&admin)).await,
-        Ok(Some(expected))
-    );
-    let expected = Subject {
-        common_name: "system:host:mad-1".to_owned(),
-        organizations: Vec::new(),
-    };
-    assert_eq!(handshake(&authority, Some(&host)).await, Ok(Some(expected)));
+    let named = |subject: Option<Subject>| subject.map(|it| (it.common_name, it.organizations));
+    let expected = ("alice".to_owned(), vec!["system:masters".to_owned()]);
+    let seen = handshake(&authority, Some(&admin)).await;
+    assert_eq!(seen.map(named), Ok(Some(expected)));
+    let expected = ("system:host:mad-1".to_owned(), Vec::new());
+    let seen = handshake(&authority, Some(&host)).await;
+    assert_eq!(seen.map(named), Ok(Some(expected)));
     assert_eq!(handshake(&authority, None).await, Ok(None));
 }
 
@@ -266,4 +266,38 @@ async fn handshake(
     let (dialled, answered) = tokio::join!(dial, answer);
     dialled?;
     answered
+}
+
+#[tokio::test]
+async fn an_authority_is_found_by_the_hash_of_its_key() {
+    let (_keep, ours) = authority();
+    let (_other, theirs) = authority();
+    let config = ours.server_config(&[], Timestamp::now()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serves = async {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let _ = TlsAcceptor::from(config.clone()).accept(stream).await;
+        }
+    };
+    let asks = async {
+        let found = |authority: &Authority| client::pin(authority.certificate()).unwrap();
+        let (right, wrong) = (found(&ours), found(&theirs));
+        let found = client::pinned_authority("127.0.0.1", port, &right).await;
+        let refused = client::pinned_authority("127.0.0.1", port, &wrong).await;
+        (found.unwrap(), refused.unwrap_err())
+    };
+    let (found, refused) = tokio::select! {
+        asked = asks => asked,
+        () = serves => unreachable!("it serves for ever"),
+    };
+    assert_eq!(
+        found.trim(),
+        ours.certificate().trim().replace("\r\n", "\n")
+    );
+    let why = format!(
+        "the authority of https://127.0.0.1:{port} has another key than --ca-cert-hash says"
+    );
+    assert_eq!(refused.to_string(), why);
 }

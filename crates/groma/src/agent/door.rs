@@ -1,6 +1,5 @@
 //! What the agent answers through its door: logs and exec of its instances, and the counters of its router.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use adapter_srv6::Srv6Router;
 use anyhow::Context;
 use api::wdm::ExecFrame;
 use api::{Error, ErrorKind};
-use apiserver::tls::{Credentials, client_config};
+use apiserver::tls::client_config;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path as PathParts, Query, State};
 use axum::http::StatusCode;
@@ -20,19 +19,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures::StreamExt;
-use k8s_openapi::ByteString;
 use serde::Deserialize;
-use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+
+use super::credentials::Kept;
+use crate::credentials::Credentials;
 
 /// How long after a door has closed it is opened again.
 const REOPEN: Duration = Duration::from_millis(500);
 /// The longest that it is after where none can be opened: the server may know the host a moment later, or be another one
 /// some day.
 const REOPEN_IMPOSSIBLE: Duration = Duration::from_secs(60);
-/// The port of an address that names none.
-const HTTPS: u16 = 443;
 
 #[derive(Clone)]
 struct Host {
@@ -40,9 +40,10 @@ struct Host {
     router: Arc<Srv6Router>,
 }
 
-/// Keeps the door open, whatever happens to the connection.
+/// Keeps the door open, whatever happens to the connection. With new credentials another one is opened; what goes through
+/// the older one goes on.
 pub async fn keep_open(
-    kubeconfig: &Path,
+    kept: &Kept,
     host: &str,
     containers: &Arc<OciRuntime>,
     router: &Arc<Srv6Router>,
@@ -51,9 +52,19 @@ pub async fn keep_open(
         containers: containers.clone(),
         router: router.clone(),
     });
+    let (mut current, mut older) = (kept.current(), JoinSet::new());
     let mut pause = REOPEN;
     loop {
-        let served = serve(kubeconfig, host, answers.clone()).await;
+        let credentials = current.borrow_and_update().credentials.clone();
+        let mut door = Box::pin(serve(credentials, host.to_owned(), answers.clone()));
+        let served = tokio::select! {
+            served = &mut door => served,
+            _ = current.changed() => {
+                while older.try_join_next().is_some() {}
+                older.spawn(door);
+                continue;
+            }
+        };
         let impossible = served.as_ref().is_err_and(is_impossible);
         if let Err(error) = served {
             let error = format!("{error:#}");
@@ -62,7 +73,8 @@ pub async fn keep_open(
                 false => tracing::debug!(error, "the door is closed"),
             }
         }
-        tokio::time::sleep(pause).await;
+        // New credentials may be all that was missing.
+        let _ = timeout(pause, current.changed()).await;
         pause = next_pause(pause, impossible);
     }
 }
@@ -92,62 +104,17 @@ impl std::fmt::Display for Unusable {
     }
 }
 
-async fn serve(kubeconfig: &Path, host: &str, answers: Router) -> anyhow::Result<()> {
-    let access = Access::read(kubeconfig)?;
-    let config = client_config(&access.authority, Some(&access.credentials), b"http/1.1")?;
-    let stream = TcpStream::connect((access.host.as_str(), access.port)).await?;
-    let name = access
+async fn serve(credentials: Credentials, host: String, answers: Router) -> anyhow::Result<()> {
+    let own = credentials.own.as_ref().context(Unusable)?;
+    let config = client_config(&credentials.authority, Some(own), b"http/1.1")?;
+    let stream = TcpStream::connect((credentials.host.as_str(), credentials.port)).await?;
+    let name = credentials
         .host
-        .clone()
         .try_into()
         .context("the server's name is not usable")?;
     let stream = TlsConnector::from(config).connect(name, stream).await?;
-    apiserver::door::agent::serve(stream, host, answers).await?;
+    apiserver::door::agent::serve(stream, &host, answers).await?;
     Ok(())
-}
-
-/// What the credentials say of the server and of this host.
-struct Access {
-    host: String,
-    port: u16,
-    authority: String,
-    credentials: Credentials,
-}
-
-impl Access {
-    fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path)?;
-        let config = api::documents(&text)?
-            .pop()
-            .context("the credentials are empty")?;
-        let (cluster, user) = (
-            &config["clusters"][0]["cluster"],
-            &config["users"][0]["user"],
-        );
-        let server: http::Uri = cluster["server"]
-            .as_str()
-            .context("the credentials name no server")?
-            .parse()?;
-        Ok(Self {
-            host: server
-                .host()
-                .context("the server has no name")?
-                .trim_matches(['[', ']'])
-                .to_owned(),
-            port: server.port_u16().unwrap_or(HTTPS),
-            authority: pem(&cluster["certificate-authority-data"])?,
-            credentials: Credentials {
-                certificate: pem(&user["client-certificate-data"])?,
-                key: pem(&user["client-key-data"])?,
-            },
-        })
-    }
-}
-
-/// The text of a field that is there in base64.
-fn pem(field: &Value) -> anyhow::Result<String> {
-    let ByteString(bytes) = serde_json::from_value(field.clone()).context(Unusable)?;
-    Ok(String::from_utf8(bytes)?)
 }
 
 fn answers(host: Host) -> Router {

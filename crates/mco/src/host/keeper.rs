@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use crate::host::{RENEWAL, SILENCE_MAX};
 
 /// Renews the host's Lease every two seconds until `shutdown` completes. Failures are logged and tried again;
-/// `forgotten` is told each time that there is no such Host.
+/// `forgotten` is told each time that there is no such Host, or that the server lets this agent do nothing.
 pub async fn keep_lease(
     client: Client,
     host: &str,
@@ -30,8 +30,10 @@ pub async fn keep_lease(
             ticks.tick().await;
             match timeout(RENEWAL, renew(&client, host)).await {
                 Ok(Ok(())) => debug!(host, "lease renewed"),
-                Ok(Err(error)) if error.kind == ErrorKind::NotFound => {
-                    warn!(host, "there is no such host");
+                Ok(Err(error))
+                    if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Forbidden) =>
+                {
+                    warn!(host, error = api::chain(&error), "lease not renewed");
                     forgotten.notify_one();
                 }
                 Ok(Err(error)) => warn!(host, error = api::chain(&error), "lease not renewed"),

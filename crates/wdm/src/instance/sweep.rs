@@ -30,6 +30,15 @@ pub async fn sweep<C: ContainerRuntime>(
     Ok(n_removed)
 }
 
+/// Removes every container of this host: for one that was forgotten.
+pub async fn clear<C: ContainerRuntime>(containers: &C) -> Result<()> {
+    for id in containers.list().await? {
+        tracing::warn!(container = %id, "removing a container of a host that was forgotten");
+        containers.remove(&id).await?;
+    }
+    Ok(())
+}
+
 async fn uids(client: &Client, host: &str) -> Result<BTreeSet<String>> {
     let api: Api<Instance> = Api::all(client.clone());
     let mut params = ListParams::default()
