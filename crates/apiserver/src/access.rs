@@ -10,10 +10,10 @@ pub(crate) mod aggregation;
 pub(crate) mod attributes;
 pub(crate) mod bootstrap;
 pub(crate) mod escalation;
-pub(crate) mod headers;
 mod host;
 mod identity;
 pub(crate) mod impersonation;
+pub(crate) mod passed;
 pub(crate) mod rbac;
 pub(crate) mod rules;
 
@@ -24,6 +24,7 @@ use http::Method;
 use serde_json::Value;
 use tokio::sync::watch;
 
+pub(crate) use self::identity::SERVERS;
 pub(crate) use self::identity::{BOOTSTRAPPERS, host_of};
 pub use self::identity::{HOSTS_GROUP, Identity};
 

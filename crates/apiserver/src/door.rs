@@ -13,6 +13,7 @@ mod route;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -80,17 +81,25 @@ impl Service {
         let request = Request::from_parts(head, body);
         let failure = match way {
             Ok(Way::Here) => return self.answer_here(request).await,
-            Ok(Way::HereInTerm) => {
+            Ok(Way::HereInTerm { reads }) => {
                 let answer = self.answer_here(request).await;
                 match replica.in_term(&self.server) {
                     true => return answer,
-                    false => replica::out_of_term(),
+                    false => replica::out_of_term(reads),
                 }
             }
-            Ok(Way::There) => match self.answer_there(replica, request).await {
-                Ok(response) => return response.map(|body| Either::Right(Either::Right(body))),
-                Err(failure) => failure,
-            },
+            Ok(Way::There) => {
+                let headers = request.headers();
+                let author = authentication::author(&self.server, &self.identity, headers).await;
+                let Ok(author) = author.map(Cow::into_owned) else {
+                    // Refused and recorded as anywhere.
+                    return self.answer_here(request).await;
+                };
+                match self.answer_there(replica, author, request).await {
+                    Ok(response) => return response.map(|body| Either::Right(Either::Right(body))),
+                    Err(failure) => failure,
+                }
+            }
             Err(failure) => failure,
         };
         refusal(&failure).map(Either::Left)
@@ -100,13 +109,12 @@ impl Service {
     async fn answer_there(
         &self,
         replica: &Replica,
+        author: Identity,
         request: Request<Incoming>,
     ) -> Result<Response<Incoming>, Failure> {
         if self.identity.is_server() {
             return Err(replica::follows());
         }
-        let author = authentication::author(&self.server, &self.identity, request.headers()).await;
-        let author = author?.into_owned();
         let mut response = replica.pass(&author, request).await?;
         if author != self.identity {
             response.extensions_mut().insert(authentication::Known);

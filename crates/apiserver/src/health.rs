@@ -115,6 +115,9 @@ impl Check {
     fn fails(self, server: &Server) -> Option<&'static str> {
         match self {
             Self::Ping => None,
+            Self::Storage if server.replica().is_some_and(|replica| !replica.is_ready()) => {
+                Some("what other servers write is not heard")
+            }
             Self::Storage => {
                 let broken = server.state().broken.is_some();
                 // Whoever waits for it may be the only one who asks.

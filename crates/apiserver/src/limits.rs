@@ -19,7 +19,7 @@ const PLURAL: &str = "limitranges";
 /// Where objects say what they ask for.
 const AMOUNTS: &str = "/spec/resources";
 
-/// Gives the draft the amounts that it must have and does not name, and refuses those that it may not have.
+/// Gives a new draft the amounts that it must have and does not name, and refuses those that it may not have.
 pub(crate) fn apply(
     server: &Server,
     request: &Request,
@@ -38,7 +38,9 @@ pub(crate) fn apply(
             .flatten();
         let own = resource.qualified();
         for item in items.filter(|item| item["type"] == own.as_str()) {
-            fill(draft, item);
+            if old.is_none() {
+                fill(draft, item);
+            }
             check(draft, old, item)
                 .map_err(|why| Failure::forbidden(resource, &request.name, &why))?;
         }
@@ -72,7 +74,7 @@ fn check(draft: &Value, old: Option<&Value>, item: &Value) -> Result<(), String>
         let word = if is_max { "maximum" } else { "minimum" };
         for (name, limit) in item[bound].as_object().into_iter().flatten() {
             let asked = of(draft, name);
-            if asked.is_some() && asked == old.and_then(|old| of(old, name)) {
+            if old.is_some_and(|old| asked == of(old, name)) {
                 continue;
             }
             let Some(limit) = quantity(limit) else {

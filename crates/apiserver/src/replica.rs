@@ -19,6 +19,7 @@ use crate::access::Identity;
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::server::Server;
+use crate::state::Visible;
 use crate::store::etcd::{Candidate, Following, Leading, Term};
 use crate::tls::Authority;
 use crate::{boot, door, health, metrics};
@@ -42,7 +43,7 @@ pub(crate) enum Way {
     /// By this one, as if it were alone.
     Here,
     /// By this one, if nobody else can have written by then.
-    HereInTerm,
+    HereInTerm { reads: bool },
     /// By the one that writes.
     There,
 }
@@ -109,11 +110,18 @@ impl Replica {
         }
         let reads = matches!(head.method, Method::GET | Method::HEAD) && !door::is_through(path);
         if self.term.get().is_some() {
-            return Ok(if reads { Way::HereInTerm } else { Way::Here });
+            if reads {
+                let submitted = server.state().wait_for_submitted();
+                arrived(submitted, PATIENCE).await?;
+            }
+            return Ok(Way::HereInTerm { reads });
         }
         let last = self.candidate.last_revision().await.map_err(|error| {
-            let why = "what was written last is not known: ";
-            Failure::unavailable(format!("{why}{}", api::chain(&error)))
+            tracing::warn!(
+                error = api::chain(&error),
+                "what was written last is not known"
+            );
+            Failure::unavailable("what was written last is not known just now")
         })?;
         if last == 0 {
             return Err(Failure::unavailable("no server has written anything yet"));
@@ -128,6 +136,14 @@ impl Replica {
         lasts && !server.is_broken()
     }
 
+    /// Whether requests can be answered as far as others have to do with it.
+    pub(crate) fn is_ready(&self) -> bool {
+        match self.term.get() {
+            Some(term) => term.lasts(),
+            None => self.candidate.is_fresh(),
+        }
+    }
+
     /// What the server answers that writes.
     pub(crate) async fn pass(
         &self,
@@ -140,20 +156,26 @@ impl Replica {
 
 /// Waits until everything up to a revision is visible.
 async fn visible(engine: &Engine, revision: u64, patience: Duration) -> Result<(), Failure> {
-    let (visible, broken) = {
+    let visible = {
         let mut state = engine.state();
-        (state.wait_for(revision), state.broken.is_some())
+        if state.broken.is_some() {
+            return Err(Failure::unavailable(
+                "this server hears nothing of others any more",
+            ));
+        }
+        state.wait_for(revision)
     };
+    arrived(visible, patience).await
+}
+
+async fn arrived(visible: Option<Visible>, patience: Duration) -> Result<(), Failure> {
     let Some(visible) = visible else {
         return Ok(());
     };
     match timeout(patience, visible).await {
-        _ if broken => Err(Failure::unavailable(
-            "this server does not hear from others any more",
-        )),
         Ok(Ok(Ok(()))) => Ok(()),
         _ => {
-            let why = format!("revision {revision} has not arrived here within {patience:?}");
+            let why = format!("what was written last has not arrived here within {patience:?}");
             Err(Failure::unavailable(why))
         }
     }
@@ -161,10 +183,15 @@ async fn visible(engine: &Engine, revision: u64, patience: Duration) -> Result<(
 
 /// A write that reaches a server which does not write.
 pub(crate) fn follows() -> Failure {
-    Failure::unavailable("another server writes; this one only follows it")
+    Failure::unavailable("this server does not write, or not yet")
 }
 
-/// Another one can write by now.
-pub(crate) fn out_of_term() -> Failure {
-    Failure::unavailable("another server may write by now; this one ends")
+/// Another one can write by now: what was read may be older than what it has said, and what was written may be refused.
+pub(crate) fn out_of_term(reads: bool) -> Failure {
+    let why = "another server may write by now; this one ends";
+    match reads {
+        true => Failure::unavailable(why),
+        // Perhaps it was done.
+        false => Failure::new(504, "Timeout", why),
+    }
 }

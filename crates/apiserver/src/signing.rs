@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::access::attributes::{Attributes, Place, Target};
-use crate::access::{self, Author, HOSTS_GROUP, Identity, Right, host_of};
+use crate::access::{self, Author, HOSTS_GROUP, Identity, Right, SERVERS, host_of};
 use crate::authentication::{bootstrap, certificate};
 use crate::failure::{Cause, Failure};
 use crate::request::{Request, Subresource, Verb};
@@ -244,9 +244,12 @@ fn uid(server: &Server, host: &str) -> Result<String, Failure> {
 
 /// Administrators and hosts are made known in other ways.
 fn may_be_user(asked: &Asked) -> Result<(), Failure> {
-    let is_master = asked.organization.as_deref() == Some(MASTERS);
-    if is_master || host_of(&asked.common_name).is_some() {
-        let why = format!("the signer {USER_SIGNER:?} signs for no host and no one in {MASTERS:?}");
+    let organization = asked.organization.as_deref().unwrap_or_default().trim();
+    let is_ours = organization == MASTERS || organization == SERVERS;
+    if is_ours || host_of(&asked.common_name).is_some() {
+        let why = format!(
+            "the signer {USER_SIGNER:?} signs for no host and no one in {MASTERS:?} or {SERVERS:?}"
+        );
         return Err(Failure::new(403, "Forbidden", why));
     }
     Ok(())

@@ -214,8 +214,17 @@ impl State {
             return None;
         }
         let (sender, receiver) = oneshot::channel();
-        self.waiters.entry(revision).or_default().push(sender);
+        let waiters = self.waiters.entry(revision).or_default();
+        // Those that wait no longer would pile up while nothing arrives.
+        waiters.retain(|waiter| !waiter.is_canceled());
+        waiters.push(sender);
         Some(receiver)
+    }
+
+    /// Resolves when everything that storage was given by now is visible; `None` if it is so already. Other servers may see it
+    /// before storage says here that it is there.
+    pub(crate) fn wait_for_submitted(&mut self) -> Option<Visible> {
+        self.wait_for(self.submitted)
     }
 
     /// Resolves when everything that is decided by now is visible; `None` if it is so already.

@@ -128,7 +128,11 @@ impl Authority {
     pub(crate) fn issue_server_client(&self, now: Timestamp) -> Result<Credentials> {
         let server = Identity::server();
         let group = server.groups.first().map(String::as_str);
-        self.issue_client(&server.name, group, now)
+        let mut params = client_params(&server.name, group);
+        // A process may run for as long as that, and whoever has the authority may make another.
+        valid(&mut params, now, AUTHORITY_LIFE);
+        self.issue(&params)
+            .map_err(|e| failed("cannot issue a certificate for a server", e))
     }
 
     /// Signs a certificate for a client who has shown that it holds the key: PEM.

@@ -59,11 +59,11 @@ fn beside() -> Vec<Kind> {
         ApiResource::erase::<ServiceAccount>(&()),
         ApiResource::erase::<Secret>(&()),
         ApiResource::erase::<ConfigMap>(&()),
-        ApiResource::erase::<ResourceQuota>(&()),
-        ApiResource::erase::<LimitRange>(&()),
         ApiResource::erase::<Role>(&()),
         ApiResource::erase::<RoleBinding>(&()),
         ApiResource::erase::<NetworkPolicy>(&()),
+        ApiResource::erase::<LimitRange>(&()),
+        ApiResource::erase::<ResourceQuota>(&()),
     ];
     resources.map(kind).into()
 }

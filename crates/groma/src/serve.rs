@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -100,11 +101,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut told = signal(SignalKind::hangup()).context("cannot hear when keys change")?;
     let sealer = keys.sealer().await?;
     let server = open(&options, &sealer)?;
-    let (doors, address) = open_doors(&server, &options).await?;
+    // Made before the doors, it is given back after they are closed.
+    let leading;
+    let (_doors, address) = open_doors(&server, &options).await?;
     tracing::info!(state = %state.display(), "serving");
-    let leading = tokio::select! {
+    let mut follow = pin!(keys.follow(&mut told, &server, &sealer));
+    leading = tokio::select! {
         leading = lead(&server, &options, address) => leading?,
-        () = keys.follow(&mut told, &server, &sealer) => None,
+        () = &mut follow => None,
         () = broken(&server) => bail!("this server does not hear any more what another one writes: it ends"),
         () = crate::shutdown() => return Ok(()),
     };
@@ -123,7 +127,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
     tokio::select! {
         () = control => {}
-        () = keys.follow(&mut told, &server, &sealer) => {}
+        () = follow => {}
         () = lost(leading.as_ref()) => bail!(
             "another server writes, or may: this one ends, so that nobody takes it for the one that does"
         ),
@@ -131,9 +135,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             "the store failed: this process ends, so that the next one goes on from what is stored"
         ),
     }
-    // Before another one may write.
-    drop(doors);
-    drop(leading);
     Ok(())
 }
 
@@ -149,7 +150,10 @@ async fn lead(
     let leading = server.lead(&options.etcd.url(address)?).await;
     let leading = leading.map_err(|error| anyhow::anyhow!(api::chain(&error)))?;
     tracing::info!("this server writes");
-    leading.alone().await;
+    tokio::select! {
+        () = leading.alone() => {}
+        () = leading.lost() => {}
+    }
     Ok(Some(leading))
 }
 

@@ -106,7 +106,8 @@ impl Inputs {
         self.ledger.follow(|| ctx.list::<Placement>(None))?;
         let mut workloads = Vec::new();
         for host in self.ledger.hosts() {
-            let Some(found) = ctx.get::<Host>(None, host.name())? else {
+            let found = ctx.get::<Host>(None, host.name())?;
+            let Some(found) = found.filter(|host| host.status.is_some()) else {
                 continue;
             };
             for placement in self.ledger.excess(&host, &allocatable(&found)) {

@@ -20,7 +20,7 @@ const ADMINS: &str = "system:masters";
 pub const HOSTS_GROUP: &str = "system:hosts";
 /// Another server of the same storage, and its group.
 const SERVER: &str = "system:server";
-const SERVERS: &str = "system:servers";
+pub(crate) const SERVERS: &str = "system:servers";
 /// What the name of a host follows in that of its user, and in its certificate.
 const HOST_PREFIX: &str = "system:host:";
 /// The group of those who hold a bootstrap token.

@@ -6,20 +6,15 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName};
 
 use super::attributes::{Attributes, Place, Target};
-use super::headers::Headers;
 use super::identity::{ANONYMOUS, Identity, UNAUTHENTICATED, account_groups, account_of};
 use super::permitted;
 use crate::failure::Failure;
 use crate::server::Server;
 
-/// In which headers somebody acts as another.
-const IMPERSONATE: Headers = Headers {
-    user: HeaderName::from_static("impersonate-user"),
-    group: HeaderName::from_static("impersonate-group"),
-    uid: HeaderName::from_static("impersonate-uid"),
-    extra: "impersonate-extra-",
-    certificate: None,
-};
+const USER: HeaderName = HeaderName::from_static("impersonate-user");
+const GROUP: HeaderName = HeaderName::from_static("impersonate-group");
+const UID: HeaderName = HeaderName::from_static("impersonate-uid");
+const EXTRA_PREFIX: &str = "impersonate-extra-";
 /// The group of what is said of users besides name and groups.
 const AUTHENTICATION: &str = "authentication.k8s.io";
 
@@ -29,7 +24,7 @@ pub(crate) fn acting<'i>(
     author: &'i Identity,
     headers: &HeaderMap,
 ) -> Result<Cow<'i, Identity>, Failure> {
-    let named = IMPERSONATE.read(headers);
+    let named = named(headers);
     if named == Identity::default() {
         return Ok(Cow::Borrowed(author));
     }
@@ -46,6 +41,26 @@ pub(crate) fn acting<'i>(
         permitted(server, author, &asked)?;
     }
     Ok(Cow::Owned(completed(named)))
+}
+
+/// What the headers say, as they say it.
+fn named(headers: &HeaderMap) -> Identity {
+    let all = |name: &HeaderName| {
+        let values = headers.get_all(name).iter();
+        values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let mut named = Identity {
+        name: all(&USER).next().unwrap_or_default(),
+        uid: all(&UID).next().unwrap_or_default(),
+        groups: all(&GROUP).collect(),
+        ..Identity::default()
+    };
+    for header in headers.keys() {
+        if let Some(key) = header.as_str().strip_prefix(EXTRA_PREFIX) {
+            named.extra.insert(unescaped(key), all(header).collect());
+        }
+    }
+    named
 }
 
 /// All that must be permitted.
@@ -89,4 +104,14 @@ fn completed(mut named: Identity) -> Identity {
         named.groups.push(UNAUTHENTICATED.to_owned());
     }
     named
+}
+
+/// A key that was escaped as in an address, so that it could be the name of a header.
+fn unescaped(key: &str) -> String {
+    let whole = format!("k={}", key.replace('+', "%2B").replace('&', "%26"));
+    let mut pairs = form_urlencoded::parse(whole.as_bytes());
+    pairs
+        .next()
+        .map(|(_, key)| key.to_lowercase())
+        .unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! Passing a request on to the server that writes, in the name of its author, upgrades included.
 
-use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{
@@ -13,9 +13,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::Timestamp;
 use tokio::io::copy_bidirectional;
+use tokio::time::sleep;
 
 use crate::access::Identity;
-use crate::access::headers::REMOTE;
+use crate::access::passed;
 use crate::failure::Failure;
 use crate::passage::Peer;
 use crate::store::etcd::Candidate;
@@ -36,11 +37,19 @@ const NOT_PASSED_ON: [HeaderName; 9] = [
     header::AUTHORIZATION,
 ];
 
+/// How long the other server may take to accept a connection.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+/// How often it is looked whether it still writes, while it does not answer.
+const LOOK: Duration = Duration::from_secs(2);
+
+type Https = Client<HttpsConnector<HttpConnector>, Incoming>;
+
 /// The way to the server that writes.
 pub(super) struct Pass {
-    client: Client<HttpsConnector<HttpConnector>, Incoming>,
-    /// Where it was when it was last asked.
-    leader: Mutex<Option<String>>,
+    /// One connection for all.
+    client: Https,
+    /// A connection for each.
+    upgrading: Https,
 }
 
 impl Pass {
@@ -50,14 +59,20 @@ impl Pass {
         let mut config = (*config).clone();
         // The connector says itself what it speaks.
         config.alpn_protocols.clear();
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(config)
-            .https_only()
-            .enable_http1()
-            .build();
+        let connector = || {
+            let mut http = HttpConnector::new();
+            http.enforce_http(false);
+            http.set_connect_timeout(Some(CONNECT_PATIENCE));
+            let https = HttpsConnectorBuilder::new().with_tls_config(config.clone());
+            (https.https_only(), http)
+        };
+        let ((all, to_all), (one, to_one)) = (connector(), connector());
+        let mut builder = Client::builder(TokioExecutor::new());
         Ok(Self {
-            client: Client::builder(TokioExecutor::new()).build(connector),
-            leader: Mutex::default(),
+            upgrading: builder.build(one.enable_http1().wrap_connector(to_one)),
+            client: builder
+                .http2_only(true)
+                .build(all.enable_http2().wrap_connector(to_all)),
         })
     }
 
@@ -68,67 +83,76 @@ impl Pass {
         author: &Identity,
         mut request: Request<Incoming>,
     ) -> Result<Response<Incoming>, Failure> {
-        let leader = self.leader(candidate).await?;
+        let unknown = || Failure::unavailable("no server writes just now");
+        let leader = leader(candidate).await?.ok_or_else(unknown)?;
         let upgrade = request.headers_mut().remove(header::UPGRADE);
         let upgrade = upgrade.filter(|_| request.version() == Version::HTTP_11);
         let client_side = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
         let mut request = turned(&leader, author, request)?;
-        if let Some(upgrade) = upgrade {
-            let headers = request.headers_mut();
-            headers.insert(header::UPGRADE, upgrade);
-            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        }
-        let response = self.client.request(request).await;
-        let mut response = response.map_err(|error| {
-            self.set_leader(None);
-            let why = api::chain(&error);
-            match error.is_connect() {
-                true => {
-                    Failure::unavailable(format!("the server that writes is not reached: {why}"))
-                }
-                // Perhaps it was done.
-                false => Failure::new(
-                    504,
-                    "Timeout",
-                    format!("the server that writes went away: {why}"),
-                ),
+        let asked = match upgrade {
+            None => self.client.request(request),
+            Some(upgrade) => {
+                *request.version_mut() = Version::HTTP_11;
+                let headers = request.headers_mut();
+                headers.insert(header::UPGRADE, upgrade);
+                headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                self.upgrading.request(request)
             }
-        })?;
+        };
+        let mut response = tokio::select! {
+            response = asked => response.map_err(|error| unanswered(&error))?,
+            // It may be there and not answer, for as long as connections last.
+            () = gone(candidate, &leader) => return Err(perhaps_done()),
+        };
         match client_side {
             Some(client_side) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 let server_side = hyper::upgrade::on(&mut response);
                 tokio::spawn(joined(client_side, server_side));
             }
-            _ => {
-                NOT_PASSED_ON.iter().for_each(|name| {
-                    response.headers_mut().remove(name);
-                });
-            }
+            _ => NOT_PASSED_ON.iter().for_each(|name| {
+                response.headers_mut().remove(name);
+            }),
         }
         Ok(response)
     }
+}
 
-    async fn leader(&self, candidate: &Candidate) -> Result<String, Failure> {
-        let known = self
-            .leader
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some(known) = known {
-            return Ok(known);
+async fn leader(candidate: &Candidate) -> Result<Option<String>, Failure> {
+    candidate.leader().await.map_err(|error| {
+        tracing::warn!(
+            error = api::chain(&error),
+            "it is not known which server writes"
+        );
+        Failure::unavailable("it is not known which server writes")
+    })
+}
+
+/// Returns when another server writes than that one, or none.
+async fn gone(candidate: &Candidate, known: &str) {
+    loop {
+        sleep(LOOK).await;
+        if let Ok(found) = leader(candidate).await
+            && found.as_deref() != Some(known)
+        {
+            return;
         }
-        let found = candidate.leader().await.map_err(|error| {
-            let why = api::chain(&error);
-            Failure::unavailable(format!("it is not known which server writes: {why}"))
-        })?;
-        let found = found.ok_or_else(|| Failure::unavailable("no server writes just now"))?;
-        self.set_leader(Some(found.clone()));
-        Ok(found)
     }
+}
 
-    fn set_leader(&self, leader: Option<String>) {
-        *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = leader;
+fn unanswered(error: &hyper_util::client::legacy::Error) -> Failure {
+    tracing::warn!(
+        error = api::chain(error),
+        "the server that writes does not answer"
+    );
+    match error.is_connect() {
+        true => Failure::unavailable("the server that writes is not reached"),
+        false => perhaps_done(),
     }
+}
+
+fn perhaps_done() -> Failure {
+    let why = "the server that writes went away; whether it was done is not known";
+    Failure::new(504, "Timeout", why)
 }
 
 /// The request as the other server sees it.
@@ -141,13 +165,13 @@ fn turned(
     let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let uri: Result<Uri, _> = format!("{leader}{path}").parse();
     head.uri = uri.map_err(|why| Failure::internal(format!("{leader:?} is no address: {why}")))?;
-    head.version = Version::HTTP_11;
+    head.version = Version::HTTP_2;
     let from = head.extensions.remove::<Peer>();
     head.extensions.clear();
     NOT_PASSED_ON.iter().for_each(|name| {
         head.headers.remove(name);
     });
-    REMOTE.write(author, &mut head.headers)?;
+    passed::write(author, &mut head.headers)?;
     say_from(&mut head.headers, from);
     Ok(Request::from_parts(head, body))
 }

@@ -40,14 +40,6 @@ pub struct Validity {
     pub ends: Timestamp,
 }
 
-impl Validity {
-    /// That of what has ended.
-    pub(crate) const OVER: Self = Self {
-        begins: Timestamp::UNIX_EPOCH,
-        ends: Timestamp::UNIX_EPOCH,
-    };
-}
-
 /// An interval of ISO 8601.
 impl fmt::Display for Validity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -132,6 +132,7 @@ async fn an_object_asks_for_what_its_namespace_allows() {
         .call("POST", JOBS, &job("before", json!({"cpu": "8"})))
         .await;
     assert_eq!(before.code, 201, "{}", before.body);
+    api.call("POST", JOBS, &job("silent", json!({}))).await;
     let item = json!({"type": "jobs.work.example.org", "default": {"memory": "1Gi"}, "min": {"cpu": "100m"}, "max": {"cpu": "4"}});
     let range = json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small"}, "spec": {"limits": [item]}});
     let made = api.call("POST", LIMITS, &range).await;
@@ -166,8 +167,11 @@ async fn an_object_asks_for_what_its_namespace_allows() {
         assert!(refused.code == 403 && message.ends_with(why), "{message}");
     }
     let note = json!({"spec": {"note": "it stays as it is"}});
-    let kept = api.call("PATCH", &format!("{JOBS}/before"), &note).await;
-    assert_eq!(kept.code, 200, "{}", kept.body);
+    for (name, asks) in [("before", json!({"cpu": "8"})), ("silent", json!({}))] {
+        let kept = api.call("PATCH", &format!("{JOBS}/{name}"), &note).await;
+        assert_eq!(kept.code, 200, "{}", kept.body);
+        assert_eq!(kept.body["spec"]["resources"], asks, "of {name}");
+    }
     let more = json!({"spec": {"resources": {"cpu": "9"}}});
     assert_eq!(
         api.call("PATCH", &format!("{JOBS}/before"), &more)

@@ -144,10 +144,15 @@ impl Item {
     }
 }
 
-/// Namespaces first, then what is beside Groma's objects, then those, each after its owners.
+/// Namespaces first, then what is beside Groma's objects, then those, each after its owners; what bounds them comes last.
 fn in_order(items: Vec<Item>) -> anyhow::Result<Vec<Item>> {
     let known: BTreeSet<String> = items.iter().map(|item| item.uid.clone()).collect();
-    let rank = |item: &Item| (item.kind.resource.plural != "namespaces", item.is_own());
+    let rank = |item: &Item| match item.kind.resource.plural.as_str() {
+        "namespaces" => 0,
+        "limitranges" | "resourcequotas" => 3,
+        _ if item.is_own() => 2,
+        _ => 1,
+    };
     let mut waiting = items;
     waiting.sort_by_key(rank);
     let (mut placed, mut ordered) = (BTreeSet::new(), Vec::new());
@@ -198,7 +203,8 @@ async fn is_empty(client: &Client) -> anyhow::Result<()> {
         })?;
         if let Some(object) = found.items.first() {
             bail!(
-                "there is {} {} already: import into a home without objects",
+                "there is {} {} already: import into a home without objects (one that broke off leaves some: delete the namespaces \
+                 and all of Groma's objects, or take another home)",
                 kind.resource.kind,
                 object.name_any()
             );
@@ -250,10 +256,15 @@ fn moved(object: &DynamicObject, uids: &BTreeMap<String, String>) -> DynamicObje
     metadata.managed_fields = None;
     metadata.deletion_timestamp = None;
     metadata.deletion_grace_period_seconds = None;
-    for owner in metadata.owner_references.iter_mut().flatten() {
-        if let Some(uid) = uids.get(&owner.uid) {
-            owner.uid.clone_from(uid);
-        }
+    // An owner that is not moved would be missed at once, and the object removed.
+    if let Some(owners) = &mut metadata.owner_references {
+        owners.retain_mut(|owner| match uids.get(&owner.uid) {
+            Some(uid) => {
+                owner.uid.clone_from(uid);
+                true
+            }
+            None => false,
+        });
     }
     moved
 }

@@ -51,14 +51,17 @@ impl Place {
     /// Puts all of it there, where there is nothing yet. Servers that start on it then know no past.
     pub async fn fill(&self, content: Loaded) -> anyhow::Result<String> {
         let etcd = self.open()?;
-        // Nobody else may write meanwhile.
-        let leading = etcd.candidate().lead("").await.map_err(told)?;
-        if leading.revision() > 0 {
+        let candidate = etcd.candidate();
+        let is_used = candidate.last_revision().await.map_err(told)? > 0;
+        let is_served = candidate.leader().await.map_err(told)?.is_some();
+        if is_used || is_served {
             anyhow::bail!(
                 "{} has objects already: give another --etcd-prefix",
                 self.etcd_prefix
             );
         }
+        // Nobody else may write meanwhile.
+        let _leading = candidate.lead("").await.map_err(told)?;
         etcd.fill(content).await.map_err(told)?;
         Ok(self.etcd_prefix.clone())
     }

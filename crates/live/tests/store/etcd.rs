@@ -4,9 +4,12 @@
 mod limits;
 mod partition;
 
+use std::sync::mpsc::channel;
+
 use apiserver::Server;
-use apiserver::store::contract;
 use apiserver::store::etcd::Etcd;
+use apiserver::store::{self, Batch, Storage, Write, contract};
+use bytes::Bytes;
 use live::etcd::Cluster;
 use live::history::judge;
 use tokio::task::block_in_place;
@@ -28,6 +31,43 @@ fn keeps_the_contract() {
         Err(skip) => return skip.report(),
     };
     contract::check(|| open(&cluster));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_claimed_before_another_writes_nothing() {
+    let cluster = match Cluster::start(MEMBERS) {
+        Ok(cluster) => cluster,
+        Err(skip) => return skip.report(),
+    };
+    let (first, second) = (open(&cluster), open(&cluster));
+    let lead = async |etcd: &Etcd| {
+        let leading = etcd.candidate().lead("https://192.0.2.1:6443").await;
+        leading.expect("nobody else leads")
+    };
+    drop(lead(&first).await);
+    let leading = lead(&second).await;
+    assert_eq!(leading.revision(), 0, "nobody has written anything");
+    let refused = block_in_place(|| write(&first)).expect_err("another one has claimed it since");
+    assert!(refused.is_superseded(), "{refused:?}");
+    block_in_place(|| write(&second)).expect("it leads");
+}
+
+/// Writes one object as the first of all.
+fn write(etcd: &Etcd) -> Result<(), store::Error> {
+    let write = Write {
+        revision: 1,
+        key: "/configmaps/default/a".to_owned(),
+        value: Some(Bytes::from_static(b"{}")),
+    };
+    let batch = Batch {
+        after: 0,
+        revision: 1,
+        writes: vec![write],
+        forget: 0,
+    };
+    let (answer, answered) = channel();
+    etcd.commit(batch, Box::new(move |done| drop(answer.send(done))));
+    answered.recv().expect("it is decided")
 }
 
 fn open(cluster: &Cluster) -> Etcd {

@@ -332,7 +332,11 @@ impl Case<'_> {
     /// Whether an assignment takes what its host has given to others before.
     fn is_excess(&self, assignment: &Assignment) -> Result<bool> {
         let host = self.ctx.get::<Host>(None, assignment.host.name())?;
-        let Some(room) = host.as_deref().map(allocatable) else {
+        // Of one that has not told yet what it has, nobody knows how much is too much.
+        let Some(room) = host
+            .filter(|it| it.status.is_some())
+            .map(|it| allocatable(&it))
+        else {
             return Ok(false);
         };
         let excess = self.inputs.ledger().excess(&assignment.host, &room);

@@ -16,6 +16,10 @@ use crate::store::{Batch, Error};
 
 /// How long a member may take to say how far the others are, before another one is asked.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How many wait to be answered together; others wait for room.
+const WAITING_MAX: usize = 4096;
+/// Who has heard nothing from etcd for so long may have missed something.
+const FRESH: Duration = Duration::from_secs(5);
 /// How many are asked.
 const ASKED_MAX: usize = 3;
 
@@ -23,7 +27,7 @@ const ASKED_MAX: usize = 3;
 pub struct Candidate {
     place: Arc<Place>,
     background: Arc<Background>,
-    asking: mpsc::UnboundedSender<Asking>,
+    asking: mpsc::Sender<Asking>,
 }
 
 /// Somebody who wants to know the last revision.
@@ -40,7 +44,7 @@ impl Drop for Following {
 
 impl Candidate {
     pub(super) fn new(place: Arc<Place>, background: Arc<Background>) -> Self {
-        let (asking, asked) = mpsc::unbounded_channel();
+        let (asking, asked) = mpsc::channel(WAITING_MAX);
         background.handle().spawn(answer(place.clone(), asked));
         Self {
             place,
@@ -82,8 +86,14 @@ impl Candidate {
     pub async fn last_revision(&self) -> Result<u64, Error> {
         let (answer, answered) = oneshot::channel();
         let ended = || Error::new("nobody asks etcd any more");
-        self.asking.send(answer).map_err(|_| ended())?;
+        self.asking.send(answer).await.map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
+    }
+
+    /// Whether nothing that others have written was missed until a moment ago.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.place.has_heard(FRESH)
     }
 
     /// Tells every batch that others write after `revision`, which was loaded, and in the end why it cannot any more.
@@ -104,7 +114,7 @@ impl Candidate {
 }
 
 /// Asks etcd for the last revision, once for all who are waiting.
-async fn answer(place: Arc<Place>, mut asked: mpsc::UnboundedReceiver<Asking>) {
+async fn answer(place: Arc<Place>, mut asked: mpsc::Receiver<Asking>) {
     while let Some(first) = asked.recv().await {
         let mut waiting = vec![first];
         while let Ok(another) = asked.try_recv() {
@@ -120,10 +130,12 @@ async fn answer(place: Arc<Place>, mut asked: mpsc::UnboundedReceiver<Asking>) {
 
 async fn last_revision(place: &Place) -> Result<u64, Failed> {
     for _ in 0..ASKED_MAX {
-        if let Ok(read) = timeout(PATIENCE, place.read_head()).await {
-            return read.map(|(head, ..)| head.revision);
+        match timeout(PATIENCE, place.read_head()).await {
+            // Whoever refuses has passed the word on already.
+            Ok(Err(Failed::Unreachable(_))) => {}
+            Ok(read) => return read.map(|(head, ..)| head.revision),
+            Err(_) => place.gateway.next(),
         }
-        place.gateway.next();
     }
     let late = format!("no member has for {ASKED_MAX} times {PATIENCE:?}");
     Err(Failed::Unreachable(late))

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
@@ -34,6 +34,7 @@ pub struct Leading {
     renewing: AbortHandle,
     lost: watch::Receiver<bool>,
     term: Term,
+    until: watch::Sender<Instant>,
     revision: u64,
     /// When whoever wrote before has certainly ended.
     alone_from: Instant,
@@ -81,6 +82,7 @@ impl Leading {
 impl Drop for Leading {
     fn drop(&mut self) {
         self.renewing.abort();
+        self.until.send_replace(Instant::now());
         let revoking = async { timeout(REVOKE_PATIENCE, self.place.leave(&self.lease)).await };
         let handle = self.background.handle();
         let revoked = thread::scope(|scope| scope.spawn(|| handle.block_on(revoking)).join());
@@ -96,24 +98,29 @@ pub(super) async fn lead(
     background: Arc<Background>,
     url: String,
 ) -> Result<Leading, Failed> {
-    let Taken {
-        lease,
-        asked,
-        was_left,
-    } = place.patiently(|| place.take(&url)).await?;
-    let revision = place.patiently(|| place.claim()).await?;
-    let silent = !was_left && revision > 0;
+    let (taken, revision) = loop {
+        let taken = place.patiently(|| place.take(&url)).await?;
+        let is_ours = place.is_held(&taken.lease);
+        // It may take so long that the key is another's meanwhile.
+        if let Some(revision) = place.patiently(|| place.claim(&is_ours)).await? {
+            break (taken, revision);
+        }
+    };
+    let lease = taken.lease;
+    let silent = !taken.was_left && revision > 0;
     let (says, lost) = watch::channel(false);
-    let (until, term) = watch::channel(asked + LEASE);
+    let (until, term) = watch::channel(taken.asked + LEASE);
     let renewing = background.handle().spawn({
-        let (place, lease) = (place.clone(), lease.clone());
+        let (place, lease, until) = (place.clone(), lease.clone(), until.clone());
         async move {
             place.renew(&lease, &until).await;
+            until.send_replace(Instant::now());
             says.send_replace(true);
         }
     });
     Ok(Leading {
         term: Term(term),
+        until,
         revision,
         alone_from: Instant::now() + if silent { LEASE } else { Duration::ZERO },
         place,
@@ -154,6 +161,13 @@ struct Remaining {
 impl Place {
     fn writer(&self) -> Vec<u8> {
         format!("{}writer", self.prefix).into_bytes()
+    }
+
+    /// Holds while the key is of that lease.
+    fn is_held(&self, lease: &str) -> Value {
+        json!({
+            "target": "LEASE", "result": "EQUAL", "key": base64(&self.writer()), "lease": lease,
+        })
     }
 
     /// Stands while nobody writes because whoever did has ended in order.
@@ -237,18 +251,15 @@ impl Place {
 
     /// Gives the key back, so that another server need not wait.
     async fn leave(&self, lease: &str) -> Result<(), Failed> {
-        let writer = self.writer();
-        let is_ours = json!({
-            "target": "LEASE", "result": "EQUAL", "key": base64(&writer), "lease": lease,
-        });
-        let left = [put(&self.left(), b"in order"), delete(&writer)];
+        let left = [put(&self.left(), b"in order"), delete(&self.writer())];
+        let is_ours = self.is_held(lease);
         self.gateway.transaction(&[&is_ours], &left).await?;
         self.revoke(lease).await
     }
 
     async fn revoke(&self, lease: &str) -> Result<(), Failed> {
         let asked = json!({"ID": lease});
-        let revoked: serde_json::Value = self.gateway.call("/v3/lease/revoke", &asked).await?;
+        let revoked: Value = self.gateway.call("/v3/lease/revoke", &asked).await?;
         drop(revoked);
         Ok(())
     }

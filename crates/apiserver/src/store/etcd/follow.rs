@@ -2,13 +2,14 @@
 //! connections and members.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::gateway::{Event, Failed};
-use super::place::{Head, Place};
+use super::place::{AGAIN, Head, Place};
 use crate::store::{Batch, Write};
 
 /// After so long without a word it is looked whether something was missed: a member that is cut off from the others says
@@ -44,11 +45,15 @@ impl Place {
         let at = self.loaded();
         let mut heard = Heard { at, revision };
         loop {
-            // Who is not answered asks again; anything else ends it.
-            if let Err(failed) = self.hear(&mut heard, &mut tell).await
-                && !matches!(failed, Failed::Unreachable(_))
-            {
-                return failed;
+            match self.hear(&mut heard, &mut tell).await {
+                Ok(()) => {}
+                // Who is not answered asks again, another one.
+                Err(Failed::Unreachable(why)) => {
+                    tracing::warn!(why, "a watch of etcd ended; it goes on");
+                    self.gateway.next();
+                    sleep(AGAIN).await;
+                }
+                Err(failed) => return failed,
             }
         }
     }
@@ -64,15 +69,16 @@ impl Place {
         let (gateway, from) = (&self.gateway, heard.at + 1);
         let open = || gateway.watch(&first, &end, from, false);
         let mut watch = self.patiently(open).await?;
+        let mut events = Vec::new();
         loop {
-            let Ok(watched) = timeout(QUIET, watch.next()).await else {
+            let Some(watched) = watch.next_within(QUIET).await? else {
                 let (_, written, _) = self.patiently(|| self.read_head()).await?;
                 if written > heard.at {
                     return Ok(());
                 }
+                self.hears();
                 continue;
             };
-            let watched = watched?;
             if watched.compact_revision > 0 {
                 let why = "etcd has forgotten what this server has not heard yet";
                 return Err(Failed::Odd(why.to_owned()));
@@ -80,9 +86,14 @@ impl Place {
             if watched.canceled {
                 return Err(Failed::Unreachable(watched.cancel_reason));
             }
+            events.extend(watched.events);
+            if watched.fragment {
+                continue;
+            }
+            self.hears();
             // Transactions come whole, and in order.
             let is_one = |a: &Event, b: &Event| a.kv.mod_revision == b.kv.mod_revision;
-            for events in watched.events.chunk_by(is_one) {
+            for events in mem::take(&mut events).chunk_by(is_one) {
                 let done = self.transaction(events)?;
                 if let Some(batch) = done.batch(heard.revision)? {
                     heard.revision = batch.revision;

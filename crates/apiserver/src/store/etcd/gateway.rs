@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -129,6 +129,9 @@ pub(super) struct Done {
 /// One answer of a watch.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Watched {
+    /// Whether the next one goes on with the same changes.
+    #[serde(default)]
+    pub(super) fragment: bool,
     #[serde(default)]
     pub(super) events: Vec<Event>,
     #[serde(default)]
@@ -257,10 +260,14 @@ impl Gateway {
     ) -> Result<Watch, Failed> {
         let asked = json!({"create_request": {
             "key": base64(first), "range_end": base64(end), "start_revision": from.to_string(),
-            "prev_kv": with_before,
+            "prev_kv": with_before, "fragment": true,
         }});
         let response = self.send("/v3/watch", &asked).await?;
+        let code = response.status();
         let body = response.into_body();
+        if code != StatusCode::OK {
+            return Err(self.refused(code, &whole(body).await?));
+        }
         Ok(Watch {
             body,
             unread: Vec::new(),
@@ -282,15 +289,22 @@ impl Gateway {
         let response = self.send(path, asked).await?;
         let code = response.status();
         let body = whole(response.into_body()).await?;
+        match code {
+            StatusCode::OK => Ok(body),
+            code => Err(self.refused(code, &body)),
+        }
+    }
+
+    /// What an answer means that is none.
+    fn refused(&self, code: StatusCode, body: &[u8]) -> Failed {
         match code.as_u16() {
-            200 => Ok(body),
-            429 if said(&body).contains(NO_SPACE) => Err(Failed::Full(said(&body))),
+            429 if said(body).contains(NO_SPACE) => Failed::Full(said(body)),
             // What another member, or this one later, may do.
             408 | 429 | 499 | 500..=599 => {
                 self.next();
-                Err(Failed::Unreachable(said(&body)))
+                Failed::Unreachable(said(body))
             }
-            _ => Err(Failed::Refused(said(&body))),
+            _ => Failed::Refused(said(body)),
         }
     }
 
@@ -321,6 +335,17 @@ impl Gateway {
 }
 
 impl Watch {
+    /// The next answer; nothing if not a byte of one arrives for so long.
+    pub(super) async fn next_within(&mut self, quiet: Duration) -> Result<Option<Watched>, Failed> {
+        while !self.has_line() {
+            match timeout(quiet, self.read_on()).await {
+                Ok(read) => read?,
+                Err(_) => return Ok(None),
+            }
+        }
+        self.next().await.map(Some)
+    }
+
     /// The next answer.
     pub(super) async fn next(&mut self) -> Result<Watched, Failed> {
         #[derive(Deserialize)]
@@ -337,22 +362,31 @@ impl Watch {
     }
 
     async fn line(&mut self) -> Result<Bytes, Failed> {
-        loop {
-            if let Some(end) = memchr::memchr(b'\n', &self.unread[self.looked_at..]) {
-                let line: Vec<u8> = self.unread.drain(..=self.looked_at + end).collect();
-                self.looked_at = 0;
-                return Ok(Bytes::from(line));
-            }
-            self.looked_at = self.unread.len();
-            if self.looked_at > LINE_BYTES_MAX {
-                return Err(Failed::Odd("a line of a watch is too long".to_owned()));
-            }
-            let frame = self.body.frame().await;
-            let frame = frame.ok_or_else(|| Failed::Unreachable("a watch ended".to_owned()))?;
-            let frame = frame.map_err(|error| Failed::Unreachable(error.to_string()))?;
-            self.unread
-                .extend_from_slice(&frame.into_data().unwrap_or_default());
+        while !self.has_line() {
+            self.read_on().await?;
         }
+        let line: Vec<u8> = self.unread.drain(..=self.looked_at).collect();
+        self.looked_at = 0;
+        Ok(Bytes::from(line))
+    }
+
+    /// Whether a whole line is there; then it ends where was looked.
+    fn has_line(&mut self) -> bool {
+        let end = memchr::memchr(b'\n', &self.unread[self.looked_at..]);
+        self.looked_at = end.map_or(self.unread.len(), |end| self.looked_at + end);
+        end.is_some()
+    }
+
+    async fn read_on(&mut self) -> Result<(), Failed> {
+        if self.unread.len() > LINE_BYTES_MAX {
+            return Err(Failed::Odd("a line of a watch is too long".to_owned()));
+        }
+        let frame = self.body.frame().await;
+        let frame = frame.ok_or_else(|| Failed::Unreachable("a watch ended".to_owned()))?;
+        let frame = frame.map_err(|error| Failed::Unreachable(error.to_string()))?;
+        self.unread
+            .extend_from_slice(&frame.into_data().unwrap_or_default());
+        Ok(())
     }
 }
 

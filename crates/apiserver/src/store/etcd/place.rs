@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use super::gateway::{Failed, Gateway, Pair, base64};
 use crate::store::{Loaded, Undo};
 
 /// How long to wait before a transaction that was not answered is asked again.
-const AGAIN: Duration = Duration::from_millis(200);
+pub(super) const AGAIN: Duration = Duration::from_millis(200);
 /// How long a kept change may be on its way when a server starts.
 const PAST_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -25,6 +26,10 @@ pub(super) struct Place {
     closing: AtomicBool,
     /// As of which revision of etcd everything was loaded.
     loaded: AtomicU64,
+    /// The head as this process has claimed it, and at which revision of etcd.
+    claimed: Mutex<Option<(Head, u64)>>,
+    /// When it was last sure that nothing of the others was missed.
+    heard: Mutex<Option<Instant>>,
 }
 
 /// The last revision, and who wrote it.
@@ -51,7 +56,26 @@ impl Place {
             prefix: prefix.to_owned(),
             closing: AtomicBool::new(false),
             loaded: AtomicU64::new(0),
+            claimed: Mutex::default(),
+            heard: Mutex::default(),
         }
+    }
+
+    /// The head as this process has claimed it: whoever writes from there is refused once another one has.
+    pub(super) fn claimed(&self) -> Option<(Head, u64)> {
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed.take()
+    }
+
+    /// Nothing that others have written until now was missed.
+    pub(super) fn hears(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether it was so a moment ago.
+    pub(super) fn has_heard(&self, within: Duration) -> bool {
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.is_some_and(|at| at.elapsed() <= within)
     }
 
     /// As of which revision of etcd everything was loaded.
@@ -134,6 +158,7 @@ impl Place {
         }
         let past = self.past(written, now).await?;
         self.loaded.store(now, Ordering::Relaxed);
+        self.hears();
         Ok(Loaded {
             revision: head.revision,
             entries,
@@ -146,8 +171,9 @@ impl Place {
         })
     }
 
-    /// Writes the head anew, so that whoever wrote before cannot go on; answers with the last revision.
-    pub(super) async fn claim(&self) -> Result<u64, Failed> {
+    /// Writes the head anew while a comparison holds, so that whoever wrote before cannot go on; answers with the last
+    /// revision, or nothing once it does not hold.
+    pub(super) async fn claim(&self, holds: &Value) -> Result<Option<u64>, Failed> {
         loop {
             let (head, at, _) = self.read_head().await?;
             let head = Head {
@@ -155,15 +181,17 @@ impl Place {
                 writer: writer_name()?,
                 ..head
             };
-            let claimed = [self.put_head(&head)];
-            let compare = [&self.is_unchanged(at)];
-            if self
-                .gateway
-                .transaction(&compare, &claimed)
-                .await?
-                .succeeded
-            {
-                return Ok(head.revision);
+            let compare = [holds, &self.is_unchanged(at)];
+            let put = [self.put_head(&head)];
+            let done = self.gateway.transaction(&compare, &put).await?;
+            if done.succeeded {
+                let revision = head.revision;
+                let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+                *claimed = Some((head, done.header.revision));
+                return Ok(Some(revision));
+            }
+            if !self.gateway.transaction(&[holds], &[]).await?.succeeded {
+                return Ok(None);
             }
         }
     }

@@ -79,12 +79,15 @@ impl Writer {
         }
     }
 
-    /// The head as it was last written.
+    /// The head as it was last written: by this process, or as it was claimed. Who has claimed nothing takes it as it is.
     fn at(&mut self) -> Result<(Head, u64), Error> {
+        let place = &self.place;
+        if let Some(at) = place.claimed() {
+            self.at = Some(at);
+        }
         if let Some(at) = &self.at {
             return Ok(at.clone());
         }
-        let place = &self.place;
         let read = self.runtime.block_on(place.patiently(|| place.read_head()));
         let (head, at, _) = read.map_err(Error::new)?;
         self.at = Some((head.clone(), at));

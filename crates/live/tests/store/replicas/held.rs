@@ -2,7 +2,7 @@
 //! it tells nobody anything that is not so, and ends.
 
 use live::Groma;
-use live::history::judge;
+use live::history::{Answer, Told, judge};
 use live::servers::Servers;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::block_in_place;
@@ -27,6 +27,8 @@ async fn one_that_was_held_for_longer_than_its_lease_tells_nothing_and_ends() {
     let leader = timeout(PATIENCE, servers.leader(&others)).await;
     let leader = leader.expect("another one writes");
     let of_others = field.clients(CLIENTS, || client(&servers, leader));
+    let third = SERVERS - leader;
+    let of_third = field.clients(CLIENTS, || client(&servers, third));
     field.until_written(WRITES).await;
     signal(&servers.all[0], Signal::CONT);
     block_in_place(|| servers.all[0].wait_for_end());
@@ -35,6 +37,14 @@ async fn one_that_was_held_for_longer_than_its_lease_tells_nothing_and_ends() {
     field.until_written(WRITES).await;
     let mut told = field.told(of_held).await;
     told.extend(field.told(of_others).await);
+    let of_third = field.told(of_third).await;
+    let is_written = |told: &&Told| matches!(told.answer, Answer::Written(_));
+    let written = of_third.iter().filter(is_written).count();
+    assert!(
+        written > CLIENTS,
+        "the third server passes writes on to the new one"
+    );
+    told.extend(of_third);
     let end = client(&servers, leader).ask(create(END)).await;
     end.expect("it serves");
     let heard = timeout(PATIENCE, watching).await;
