@@ -12,21 +12,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use apiserver::tls::{Authority, client_config};
+use apiserver::tls::{self, Asked, Authority, Credentials, Validity, client_config};
 use apiserver::{HOSTS_GROUP, Identity};
 use http_body_util::BodyExt;
 use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use crate::bench::client::Endpoint;
-use crate::bench::load::Call;
-use crate::bench::side::Side;
+use crate::Groma;
+use crate::bench::client::{Connection, Endpoint};
+use crate::bench::load::{Call, expect};
 use crate::figures::Figure;
 use crate::usage::Used;
 
 /// The word that makes a benchmark the process of the agents.
 pub const WORD: &str = "be-agents";
+/// How long a certificate of an agent holds.
+const LIFE: Duration = Duration::from_hours(24);
 /// How long an agent waits before it connects again.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Handshakes of the agents that are under way at once.
@@ -37,7 +40,9 @@ const HANDSHAKES: usize = 256;
 /// # Errors
 /// When the server or the agents do not start.
 pub async fn run(n: usize, rounds: usize) -> Result<Vec<Figure>> {
-    let mut server = Side::ours().await?.into_groma()?;
+    // Their Hosts would wake controllers.
+    let server = Groma::start(&["--blocks"]).map_err(|skip| anyhow::anyhow!(skip.0));
+    let mut server = server?;
     let mut agents = Command::new(env::current_exe()?)
         .args([WORD, &n.to_string()])
         .arg(server.folder())
@@ -95,10 +100,19 @@ pub async fn be(n: usize, state: &Path) -> Result<()> {
         n,
         turns: Semaphore::new(HANDSHAKES),
     });
+    let mut connection = server.connect().await?;
     for number in 0..n {
         let name = format!("host-{number}");
-        let user = Identity::host(&name).name;
-        let own = authority.issue_client(&user, Some(HOSTS_GROUP), now)?;
+        let uid = make_host(&mut connection, number, &name).await?;
+        let key = tls::new_key()?;
+        let request = tls::ask(&key, &Identity::host(&name).name, HOSTS_GROUP)?;
+        let asked = Asked::parse(request.as_bytes()).map_err(anyhow::Error::msg)?;
+        let validity = Validity {
+            begins: now,
+            ends: now + LIFE,
+        };
+        let certificate = authority.sign(asked, &uid, validity)?;
+        let own = Credentials { certificate, key };
         let tls = client_config(authority.certificate(), Some(&own), b"h2")?;
         let endpoint = Endpoint {
             tls,
@@ -107,6 +121,21 @@ pub async fn be(n: usize, state: &Path) -> Result<()> {
         tokio::spawn(live(name, endpoint, field.clone()));
     }
     std::future::pending().await
+}
+
+/// Makes a Host, and answers its uid, which its certificate names.
+async fn make_host(connection: &mut Connection, number: usize, name: &str) -> Result<String> {
+    let host = json!({
+        "apiVersion": "groma.dev/v1alpha1", "kind": "Host", "metadata": {"name": name},
+        "spec": {"site": "far", "domain": "wan", "locator": format!("fd00:{:x}::/48", number + 1)},
+    });
+    let call = Call::post(
+        "/apis/groma.dev/v1alpha1/hosts".to_owned(),
+        host.to_string().into(),
+    );
+    let made: Value = serde_json::from_slice(&expect(connection, call).await?)?;
+    let uid = made["metadata"]["uid"].as_str();
+    Ok(uid.context("a Host has a uid")?.to_owned())
 }
 
 struct Field {
