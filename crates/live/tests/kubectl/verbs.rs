@@ -51,7 +51,7 @@ fn what_was_applied_last_can_be_seen_and_pruned() {
 }
 
 /// A document of each kind that can be deleted, by the name under which kubectl lists the kind.
-const EACH_KIND: [(&str, &str); 18] = [
+const EACH_KIND: [(&str, &str); 21] = [
     (
         "configmaps",
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",
@@ -60,6 +60,27 @@ const EACH_KIND: [(&str, &str); 18] = [
         "events",
         "apiVersion: v1\nkind: Event\nmetadata: {name: a}\ntype: Normal\nreason: R\nmessage: m\n\
          involvedObject: {apiVersion: v1, kind: ConfigMap, name: a, namespace: default}\n",
+    ),
+    (
+        "limitranges",
+        "apiVersion: v1\nkind: LimitRange\nmetadata: {name: a}\n\
+         spec: {limits: [{type: widgets.test.groma.dev, max: {cpu: 4}}]}\n",
+    ),
+    (
+        "resourcequotas",
+        "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: a}\n\
+         spec: {hard: {count/widgets.test.groma.dev: 5}}\n",
+    ),
+    // A key of P-256 asks to be alice of the team.
+    (
+        "certificatesigningrequests.certificates.k8s.io",
+        "apiVersion: certificates.k8s.io/v1\nkind: CertificateSigningRequest\nmetadata: {name: a}\n\
+         spec:\n  signerName: kubernetes.io/kube-apiserver-client\n  usages: [client auth]\n  request: \
+         LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlIYU1JR0JBZ0VBTUI4eERUQUxCZ05WQkFvTUJIUmxZVzB4RGpB\
+         TUJnTlZCQU1NQldGc2FXTmxNRmt3RXdZSApLb1pJemowQ0FRWUlLb1pJemowREFRY0RRZ0FFZTlVY2lMTXdOOHhPWU0rQXRCTldM\
+         SGdWb0lNY0pZVGhIUEk2CjBDOG5SdVIwbG96dWxOejM3UzQxcjFFY0tBVHZVVXl5SUFYMkpRdWg1TDk2SFlEallLQUFNQW9HQ0Nx\
+         R1NNNDkKQkFNQ0EwZ0FNRVVDSUZtcjFKS2IwK1lrV0lYRWFyR1g4VjlBU2hWendPUWNucWxxc0xNUlA1dXRBaUVBbEk4WAprVEpO\
+         RjlnQVZyNEl6anU3V3ZTV0Q4bzlHTkF6bFBFcWZMMWRGSVk9Ci0tLS0tRU5EIENFUlRJRklDQVRFIFJFUVVFU1QtLS0tLQo=\n",
     ),
     (
         "namespaces",
