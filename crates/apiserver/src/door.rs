@@ -226,7 +226,10 @@ impl Service {
                 )
             }
         };
-        let answer = self.doors.ask(&host, turned(&host, &path, request)?).await?;
+        let answer = self
+            .doors
+            .ask(&host, turned(&host, &path, request)?)
+            .await?;
         told(&host, answer)
     }
 
@@ -296,7 +299,8 @@ fn told(host: &str, answer: Response<Incoming>) -> Result<Response<Incoming>, Fa
     }
     let kind = head.headers.remove(header::CONTENT_TYPE);
     head.headers.clear();
-    head.headers.extend(kind.map(|kind| (header::CONTENT_TYPE, kind)));
+    head.headers
+        .extend(kind.map(|kind| (header::CONTENT_TYPE, kind)));
     head.extensions.clear();
     Ok(Response::from_parts(head, body))
 }
