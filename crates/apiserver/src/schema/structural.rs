@@ -21,7 +21,7 @@ const MAP_TYPE: &str = "x-kubernetes-map-type";
 const RULES: &str = "x-kubernetes-validations";
 
 /// Bytes of a pattern: each can stand for a class of thousands of characters, and takes room for all of them.
-pub(super) const PATTERN_BYTES_MAX: usize = 16 * 1024;
+const PATTERN_BYTES_MAX: usize = 16 * 1024;
 
 /// Where a schema stands.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,9 @@ use crate::ground::{Answer, Ground, SECRET, TENANT, Who, named};
 const CONFIGMAPS: &str = "/api/v1/namespaces/team-a/configmaps";
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 /// How long one body may keep the server busy, which is not made for speed here.
-const BUSY: Duration = Duration::from_secs(10);
+const BUSY: Duration = Duration::from_secs(30);
+/// Bytes of a pattern in a definition.
+const PATTERN_BYTES_MAX: usize = 16 * 1024;
 /// Kilobytes that the server may need more than before.
 const GROWTH_MAX: u64 = 400 * 1024;
 
@@ -314,6 +316,7 @@ fn a_definition_cannot_keep_the_server_busy() {
     for schema in [
         text("((((a{100}){100}){100}){100}){100}".to_owned()),
         text("(".repeat(10_000)),
+        text("a".repeat(PATTERN_BYTES_MAX + 1)),
         text(format!("[{}]", "\\w".repeat(100_000))),
         wide(3),
         spec(json!({"type": "array", "items": {"type": "string"},
@@ -335,7 +338,8 @@ fn a_definition_cannot_keep_the_server_busy() {
     let rules = vec![json!({"rule": "true"}); 2_000];
     let rules = json!({"type": "object", "x-kubernetes-validations": rules});
     let any = json!({"type": "object", "allOf": any});
-    for schema in [deep, rules, any].map(spec) {
+    let long = json!({"type": "string", "pattern": "a".repeat(PATTERN_BYTES_MAX)});
+    for schema in [deep, rules, any, long].map(spec) {
         let answer = make(schema);
         assert!([201, 400, 413, 422].contains(&answer.code), "{answer:?}");
         let _ = ground.ask(
