@@ -16,6 +16,7 @@ mod identity;
 mod manifest;
 mod quantity;
 mod reference;
+pub mod terminal;
 mod units;
 
 pub mod mco;

@@ -20,6 +20,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use api::terminal::plain_json;
 use api::{Error, ErrorKind};
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -152,6 +153,8 @@ impl Audit {
 
     fn hand_over(&self, event: String, room: Option<OwnedSemaphorePermit>) {
         self.0.counts.events.fetch_add(1, Ordering::Relaxed);
+        // Whoever reads the log on a terminal is not fooled by what somebody is called.
+        let event = plain_json(&event).into_owned();
         let entry = Entry { event, _room: room };
         let sender = self.0.sender.as_ref();
         if sender.is_none_or(|sender| sender.send(entry).is_err()) {

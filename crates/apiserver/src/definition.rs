@@ -283,7 +283,11 @@ pub(crate) fn reconsider(engine: &Arc<Engine>) {
         if let Err(failure) = decided
             && failure.code != 404
         {
-            tracing::warn!(name = object.key.name, %failure, "a definition was not looked at again");
+            tracing::warn!(
+                name = object.key.name,
+                why = failure.message,
+                "a definition was not looked at again"
+            );
         }
     }
 }

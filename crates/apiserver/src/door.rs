@@ -226,7 +226,11 @@ impl Service {
                 )
             }
         };
-        self.doors.ask(&host, turned(&host, &path, request)?).await
+        let answer = self
+            .doors
+            .ask(&host, turned(&host, &path, request)?)
+            .await?;
+        told(&host, answer)
     }
 
     fn host_of(&self, namespace: &str, name: &str) -> Result<String, Failure> {
@@ -283,6 +287,22 @@ fn turned(
         .filter_map(|name| Some((name.clone(), head.headers.get(&name)?.clone())));
     head.headers = kept.collect();
     Ok(Request::from_parts(head, body))
+}
+
+/// The agent's answer as the user sees it. The host may be somebody's who has stolen it: it sends nobody elsewhere, and
+/// says nothing in the name of the server.
+fn told(host: &str, answer: Response<Incoming>) -> Result<Response<Incoming>, Failure> {
+    let (mut head, body) = answer.into_parts();
+    if head.status.is_redirection() {
+        let why = format!("the agent of host {host:?} answered {}", head.status);
+        return Err(Failure::new(502, "BadGateway", why));
+    }
+    let kind = head.headers.remove(header::CONTENT_TYPE);
+    head.headers.clear();
+    head.headers
+        .extend(kind.map(|kind| (header::CONTENT_TYPE, kind)));
+    head.extensions.clear();
+    Ok(Response::from_parts(head, body))
 }
 
 impl tower::Service<Request<Incoming>> for Service {

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::access::attributes::{Attributes, Place, Target};
-use crate::access::{self, Author, HOSTS_GROUP, Identity, Right, SERVERS, host_of};
+use crate::access::{self, Author, BOOTSTRAPPERS, HOSTS_GROUP, Identity, Right, SERVERS, host_of};
 use crate::authentication::{bootstrap, certificate};
 use crate::failure::{Cause, Failure};
 use crate::request::{Request, Subresource, Verb};
@@ -242,13 +242,13 @@ fn uid(server: &Server, host: &str) -> Result<String, Failure> {
     })
 }
 
-/// Administrators and hosts are made known in other ways.
+/// Administrators, hosts, other servers and who holds a bootstrap token are made known in other ways.
 fn may_be_user(asked: &Asked) -> Result<(), Failure> {
     let organization = asked.organization.as_deref().unwrap_or_default().trim();
-    let is_ours = organization == MASTERS || organization == SERVERS;
+    let is_ours = [MASTERS, SERVERS, BOOTSTRAPPERS].contains(&organization);
     if is_ours || host_of(&asked.common_name).is_some() {
         let why = format!(
-            "the signer {USER_SIGNER:?} signs for no host and no one in {MASTERS:?} or {SERVERS:?}"
+            "the signer {USER_SIGNER:?} signs for no host and no one in {MASTERS:?}, {SERVERS:?} or {BOOTSTRAPPERS:?}"
         );
         return Err(Failure::new(403, "Forbidden", why));
     }

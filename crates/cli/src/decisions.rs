@@ -130,7 +130,9 @@ fn explain(out: Out<'_>, explanation: &Explanation) -> io::Result<()> {
             writeln!(
                 out,
                 "not {}: {:?}: {}",
-                site.site, rejection.reason, site.detail
+                site.site,
+                rejection.reason,
+                api::terminal::plain(&site.detail)
             )?;
         }
     }

@@ -17,6 +17,7 @@ mod trace;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use api::terminal::plain;
 use clap::Subcommand;
 pub use clap_complete::Shell;
 use kube::Client;
@@ -251,8 +252,8 @@ pub fn completions(shell: Shell, program: &mut clap::Command) {
 /// An error in one line, with what the server said and no more of its answer.
 pub fn explained(error: &anyhow::Error) -> String {
     let told = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
-        Some(kube::Error::Api(status)) => status.message.clone(),
-        _ => cause.to_string(),
+        Some(kube::Error::Api(status)) => plain(&status.message).into_owned(),
+        _ => lines(&cause.to_string()),
     };
     let mut parts: Vec<String> = Vec::new();
     for cause in error.chain() {
@@ -263,4 +264,10 @@ pub fn explained(error: &anyhow::Error) -> String {
         }
     }
     parts.join(": ")
+}
+
+/// What we say ourselves may have several lines.
+fn lines(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(plain).collect();
+    lines.join("\n")
 }

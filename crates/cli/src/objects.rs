@@ -435,7 +435,7 @@ fn held_by(object: &DynamicObject) -> String {
     let ready = conditions.find(|condition| condition["type"] == api::READY);
     match ready.and_then(|ready| ready["message"].as_str()) {
         None | Some("") => String::new(),
-        Some(why) => format!(": {why}"),
+        Some(why) => format!(": {}", api::terminal::plain(why)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use api::terminal::plain_json;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -26,7 +27,10 @@ pub enum Output {
 /// Prints as YAML or JSON.
 pub fn print(out: Out<'_>, value: &impl Serialize, output: Output) -> anyhow::Result<()> {
     match output {
-        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(value)?)?,
+        Output::Json => {
+            let json = serde_json::to_string_pretty(value)?;
+            writeln!(out, "{}", plain_json(&json))?;
+        }
         _ => write!(out, "{}", serde_saphyr::to_string(value)?)?,
     }
     Ok(())

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use api::terminal::plain;
+
 use crate::output::Out;
 
 /// Prints rows under a header; nothing is cut.
@@ -11,6 +13,8 @@ pub fn print(out: Out<'_>, header: &[&str], rows: &[Vec<String>]) -> io::Result<
 
 fn render(header: &[&str], rows: &[Vec<String>]) -> String {
     let header: Vec<String> = header.iter().map(|cell| (*cell).to_uppercase()).collect();
+    let shown = |row: &Vec<String>| row.iter().map(|cell| plain(cell).into_owned()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
     let width = |column: usize| {
         let cells = rows
             .iter()
@@ -20,7 +24,7 @@ fn render(header: &[&str], rows: &[Vec<String>]) -> String {
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let mut text = String::new();
-    for row in std::iter::once(&header).chain(rows) {
+    for row in std::iter::once(&header).chain(&rows) {
         let cells = row
             .iter()
             .zip(&widths)

@@ -16,6 +16,7 @@ mod places;
 mod serve;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -93,6 +94,7 @@ fn main() -> ExitCode {
         .unwrap_or_else(|_| EnvFilter::new(if quiet { "off" } else { "info" }));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     match run(groma) {

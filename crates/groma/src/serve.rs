@@ -24,6 +24,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use kube::Client;
 use runtime::{Clock, Runtime};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::keys::Keys;
@@ -96,6 +97,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let state = &options.state;
     let _lock = Lock::take(&places::lock(state))?;
+    open_many_files()?;
     let keys = keys(&options)?;
     // Who follows must not end of it.
     let mut told = signal(SignalKind::hangup()).context("cannot hear when keys change")?;
@@ -136,6 +138,17 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         ),
     }
     Ok(())
+}
+
+/// Every connection is an open file: as many as the system permits, not as many as a shell's programs may have unless
+/// they ask, which few clients could use up.
+fn open_many_files() -> anyhow::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, all).context("cannot raise the limit of open files")
 }
 
 /// Waits until no other server writes nor acts, where there may be others.

@@ -128,7 +128,9 @@ pub fn verify(files: &[PathBuf]) -> Result<Result<Intact, Broken>, Error> {
 /// The hash that was kept beside a log.
 pub(crate) fn read_head(log: &Path) -> io::Result<Option<Hash>> {
     let head = crate::private_file::read(&super::log::head_of(log))?;
-    Ok(head.map(|head| head.trim_ascii().to_owned()))
+    let head = head.map(|head| head.trim_ascii().to_owned());
+    // A log that has just begun has written none.
+    Ok(head.filter(|head| !head.is_empty()))
 }
 
 fn unreadable(file: &Path, error: io::Error) -> Error {
@@ -243,6 +245,15 @@ mod tests {
         }
         fs::write(super::super::log::head_of(&files[1]), hash).unwrap();
         files.to_vec()
+    }
+
+    #[test]
+    fn a_log_that_has_just_begun_is_intact() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = written(folder.path());
+        fs::write(super::super::log::head_of(&files[1]), "").unwrap();
+        let intact = verify(&files).unwrap().expect("intact");
+        assert!(!intact.end_is_known);
     }
 
     type Lines = Vec<String>;

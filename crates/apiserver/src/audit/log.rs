@@ -70,7 +70,7 @@ impl Log {
             private_file::folder(folder)?;
         }
         let file = open(&files.path, true)?;
-        let kept = chain::read_head(&files.path)?.filter(|head| !head.is_empty());
+        let kept = chain::read_head(&files.path)?;
         let mut ends = End::of(&file, kept.as_deref())?;
         let (size, torn) = (ends.whole, ends.torn);
         file.set_len(size)?;

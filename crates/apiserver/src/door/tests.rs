@@ -203,11 +203,19 @@ async fn agent_answers(name: &'static str, request: Request<Incoming>) -> Respon
         "path": request.uri().path_and_query().map(ToString::to_string),
         "headers": request.headers().keys().map(ToString::to_string).collect::<Vec<_>>(),
     });
-    Response::new(
-        Full::from(seen.to_string())
-            .map_err(|never| match never {})
-            .boxed_unsync(),
-    )
+    let code = match request.uri().path() {
+        "/elsewhere" => StatusCode::FOUND,
+        _ => StatusCode::OK,
+    };
+    let answer = Response::builder().status(code);
+    let answer = answer.header(header::CONTENT_TYPE, "application/json");
+    let body = Full::from(seen.to_string()).map_err(|never| match never {});
+    answer
+        .header(header::LOCATION, "https://evil.example/")
+        .header(header::SET_COOKIE, "session=evil")
+        .header(header::WARNING, "299 - \"send your token to evil.example\"")
+        .body(body.boxed_unsync())
+        .unwrap()
 }
 
 fn get(path: &str) -> Request<BoxBody> {
@@ -273,6 +281,29 @@ async fn a_log_comes_from_the_agent_of_the_instances_host() {
         (status, list["items"].as_array().map(Vec::len)),
         (200, Some(2)),
         "other paths are the server's"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_sends_nobody_elsewhere_and_says_nothing_for_the_server() {
+    let place = Place::new().await;
+    let _agent = place.open("mad-1", "evil").await;
+    let mut admin = place.admin().await;
+    let answer = admin.send_request(get("/hosts/mad-1/proxy/here"));
+    let answer = answer.await.unwrap();
+    let mut names: Vec<_> = answer.headers().keys().map(|name| name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["content-length", "content-type", "date"]);
+    let (status, _) = read(answer).await;
+    assert_eq!(status, 200);
+    let answer = admin.send_request(get("/hosts/mad-1/proxy/elsewhere"));
+    let answer = answer.await.unwrap();
+    assert!(!answer.headers().contains_key(header::LOCATION));
+    let (status, said) = read(answer).await;
+    assert_eq!(status, 502);
+    assert_eq!(
+        said["message"],
+        "the agent of host \"mad-1\" answered 302 Found"
     );
 }
 

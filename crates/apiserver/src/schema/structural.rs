@@ -20,6 +20,9 @@ const LIST_KEYS: &str = "x-kubernetes-list-map-keys";
 const MAP_TYPE: &str = "x-kubernetes-map-type";
 const RULES: &str = "x-kubernetes-validations";
 
+/// Bytes of a pattern: each can stand for a class of thousands of characters, and takes room for all of them.
+const PATTERN_BYTES_MAX: usize = 16 * 1024;
+
 /// Where a schema stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Level {
@@ -126,9 +129,13 @@ fn extensions(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
 
 fn pattern(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
     let pattern = text(schema, "pattern");
+    let at = format!("{path}.pattern");
+    if pattern.len() > PATTERN_BYTES_MAX {
+        let why = format!("Too long: may not be more than {PATTERN_BYTES_MAX} bytes");
+        return causes.push(Cause::new("FieldValueTooLong", at, why));
+    }
     if let Err(error) = Regex::new(pattern) {
         let why = format!("must be a valid regular expression, but isn't: {error}");
-        let at = format!("{path}.pattern");
         causes.push(Cause::invalid(at, &pattern.into(), &why));
     }
 }

@@ -380,11 +380,13 @@ async fn what_a_user_asks_for_waits_for_an_approval() {
 }
 
 #[tokio::test]
-async fn administrators_and_hosts_get_no_certificate_of_users() {
+async fn who_is_made_known_in_other_ways_gets_no_certificate_of_users() {
     let place = Place::new();
     for (user, group) in [
         ("ann", "system:masters"),
         ("system:host:mad-1", HOSTS_GROUP),
+        ("system:server", "system:servers"),
+        ("system:bootstrap:abcdef", "system:bootstrappers"),
     ] {
         let asked = csr(USER_SIGNER, &new_key().unwrap(), user, group);
         let (_, mut asked) = place.admin("POST", REQUESTS, asked).await;
@@ -397,7 +399,7 @@ async fn administrators_and_hosts_get_no_certificate_of_users() {
         refused(
             place.admin("PUT", &approval, asked).await,
             403,
-            "signs for no host",
+            "signs for no host and no one in",
         );
     }
 }
