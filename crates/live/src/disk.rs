@@ -33,10 +33,10 @@ impl Disk {
     /// Why this machine cannot mount it.
     pub fn in_memory(mib: u64) -> Result<Self, Skip> {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let size = format!("size={mib}m");
+        let options = format!("mode=0700,size={mib}m");
         run(
             "mount",
-            &["-t", "tmpfs", "-o", &size, "tmpfs"],
+            &["-t", "tmpfs", "-o", &options, "tmpfs"],
             folder.path(),
         )?;
         Ok(Self {
