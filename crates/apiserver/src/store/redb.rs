@@ -6,7 +6,7 @@
 //! Beside the objects stands what each write has replaced ([`CHANGES`]), until the server lets the past go.
 //! Opening verifies the checksum of every page, as the disk has it; a damaged file, or one of a newer version, is refused.
 //! After a write that found no room, or a file system that is read-only, the file is opened again for the next one
-//! ([`file`]). After a failed sync nothing is: what the kernel then shows of the file may not be on the disk.
+//! ([`mod@file`]). After a failed sync nothing is: what the kernel then shows of the file may not be on the disk.
 //! There is no repair beyond what redb does after a crash, and no second copy.
 
 mod disk;
