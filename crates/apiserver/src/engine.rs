@@ -22,11 +22,11 @@ use crate::definition;
 use crate::failure::Failure;
 use crate::history::{Change, Event};
 use crate::ids::Ids;
+use crate::loading;
 use crate::object::{Key, Object, json_bytes};
 use crate::quota;
 use crate::registry::Registry;
 use crate::replica;
-use crate::server;
 use crate::state::{State, Visible};
 use crate::store::{self, Storage};
 
@@ -146,7 +146,7 @@ impl Engine {
                 state.hub.close_home(&home);
             }
             if let Some(resource) = next.at_home(&home) {
-                let form = |object: Arc<Object>| server::in_form(&next, object);
+                let form = |object: Arc<Object>| loading::in_form(&next, object);
                 state
                     .objects
                     .prepare_again(resource.home.clone(), resource.stored_paths(), form);

@@ -40,6 +40,7 @@ pub mod kubeconfig;
 mod limits;
 mod list;
 pub mod listen;
+mod loading;
 mod metadata;
 mod metrics;
 mod names;

@@ -1,14 +1,11 @@
 //! The server: its parts put together, and what it can be given.
 
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use std::{mem, thread, vec};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::audit::Audit;
@@ -18,9 +15,8 @@ use crate::failure::Failure;
 use crate::fairness::Fairness;
 use crate::history::{HISTORY_EVENTS_DEFAULT, History};
 use crate::ids::Ids;
-use crate::index::{Objects, Ready};
 use crate::metrics::Metrics;
-use crate::object::{Key, Object};
+use crate::object::Object;
 use crate::openapi::Documents;
 use crate::registry::Registry;
 use crate::replica::Replica;
@@ -28,12 +24,12 @@ use crate::resource::Home;
 use crate::selection::Selection;
 use crate::signing::Signer;
 use crate::state::State;
+use crate::store::Storage;
 use crate::store::etcd::{Candidate, Leading};
 use crate::store::memory::Memory;
 use crate::store::sealed::{Sealed, Sealer};
-use crate::store::{Loaded, Storage};
 use crate::tls::Authority;
-use crate::{boot, definition};
+use crate::{boot, loading};
 
 /// A Kubernetes-style API server. Clones are the same server.
 #[derive(Clone)]
@@ -400,8 +396,8 @@ impl Builder {
         };
         let loaded = storage.load();
         let mut loaded = loaded.map_err(|error| boot::unreadable(api::chain(&error)))?;
-        let registry = with_stored(registry, &loaded);
-        let objects = shelve(&registry, mem::take(&mut loaded.entries))?;
+        let registry = loading::with_stored(registry, &loaded);
+        let objects = loading::shelve(&registry, mem::take(&mut loaded.entries))?;
         let revision = loaded.revision;
         let history = History::restored(loaded, &objects, self.history);
         let mut state = State::new(revision, objects, history, storage.limits());
@@ -430,92 +426,6 @@ impl Builder {
         }
         Ok(server)
     }
-}
-
-/// What is served with the definitions that users have made.
-fn with_stored(registry: Arc<Registry>, loaded: &Loaded) -> Arc<Registry> {
-    let prefix = format!("{}/{}/", definition::GROUP, definition::PLURAL);
-    let stored = loaded
-        .entries
-        .iter()
-        .filter(|(key, _)| key.starts_with(&prefix));
-    let definitions = stored.filter_map(|(_, json)| serde_json::from_slice::<Value>(json).ok());
-    let users = definitions.filter(|it| !definition::is_former(&registry, it));
-    let users: Vec<Value> = users
-        .filter(|it| !registry.is_own(definition::name(it)))
-        .collect();
-    users.iter().fold(registry, |registry, definition| {
-        Arc::new(registry.redefined(None, Some(definition)))
-    })
-}
-
-/// How many loaded objects a thread reads at a time.
-const READ_AT_ONCE: usize = 4_096;
-
-/// Puts loaded objects in their places.
-fn shelve(registry: &Registry, entries: Vec<(String, Bytes)>) -> Result<Objects, api::Error> {
-    let mut objects = Objects::default();
-    for resource in registry.all() {
-        objects.prepare(resource.home.clone(), resource.stored_paths());
-    }
-    let homes = objects.homes();
-    let read = |(key, text): (String, Bytes)| {
-        let object = Key::of_storage(&key).and_then(|key| Object::of_storage(key, text));
-        let object = object.ok_or_else(|| boot::unreadable(format!("{key} is no object")))?;
-        Ok(Ready::of(in_form(registry, Arc::new(object)), &homes))
-    };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let (done, reading) = sync_channel(threads);
-    let unread = Mutex::new(entries.into_iter());
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            let done = done.clone();
-            scope.spawn(|| read_all(&unread, read, done));
-        }
-        drop(done);
-        for some in reading {
-            some?.into_iter().for_each(|it| objects.put(it));
-        }
-        Ok(objects)
-    })
-}
-
-/// Reads what nobody else has begun to read, until nobody wants any more.
-fn read_all<T>(
-    unread: &Mutex<vec::IntoIter<(String, Bytes)>>,
-    read: impl Fn((String, Bytes)) -> Result<T, api::Error>,
-    done: SyncSender<Result<Vec<T>, api::Error>>,
-) {
-    loop {
-        let mut all = unread.lock().unwrap_or_else(PoisonError::into_inner);
-        let some: Vec<_> = all.by_ref().take(READ_AT_ONCE).collect();
-        drop(all);
-        if some.is_empty() {
-            return;
-        }
-        let some: Result<Vec<_>, _> = some.into_iter().map(&read).collect();
-        let failed = some.is_err();
-        if done.send(some).is_err() || failed {
-            return;
-        }
-    }
-}
-
-/// The object as its schema has it today, which may be newer than the object: without fields that went, and with the
-/// defaults of those that came. Everything that compares states relies on both having one form.
-pub(crate) fn in_form(registry: &Registry, object: Arc<Object>) -> Arc<Object> {
-    let resource = registry.at_home(&object.key.home);
-    let schema = resource.and_then(|resource| resource.stored_schema(&object.value));
-    let Some(schema) = schema else {
-        return object;
-    };
-    if schema.is_formed(&object.value) {
-        return object;
-    }
-    let mut value = object.value.clone();
-    schema.prune(&mut value, &mut Vec::new());
-    schema.fill(&mut value);
-    Arc::new(object.with(value))
 }
 
 /// A time that starts with the year 2026 and passes as tokio's does, so that paused tests are repeatable.

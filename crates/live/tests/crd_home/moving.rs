@@ -49,17 +49,14 @@ impl Desk {
     }
 
     fn export(&self, kubeconfig: &Path, file: &str) {
-        let keys = self.path("keys");
-        let more = [
-            Path::new("--secret-keys"),
-            &keys,
-            Path::new("--kubeconfig"),
-            kubeconfig,
-        ];
-        self.groma(&["export"], file, &more);
+        self.at_home("export", kubeconfig, file);
     }
 
     fn import(&self, kubeconfig: &Path, file: &str) {
+        self.at_home("import", kubeconfig, file);
+    }
+
+    fn at_home(&self, word: &str, kubeconfig: &Path, file: &str) {
         let keys = self.path("keys");
         let more = [
             Path::new("--secret-keys"),
@@ -67,7 +64,7 @@ impl Desk {
             Path::new("--kubeconfig"),
             kubeconfig,
         ];
-        self.groma(&["import"], file, &more);
+        self.groma(&[word], file, &more);
     }
 
     /// Every object of an export.
